@@ -1,0 +1,35 @@
+/* tagmap: what the sensors know of a process, asked at a crash.
+ *
+ * Everything here reads pinned maps and links; only sensor.h creates them. The absence of a tag
+ * is an answer only while the sensors prove themselves: the maps are of this ABI, boot and
+ * generation, every link is pinned and alive, nothing overflowed, and a canary read through the
+ * page cache is seen by the sensor just now. Anything else is TAGMAP_BLIND with its reason
+ * (P3: an absence that is not proved is not clean).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bpf/tags.h"
+
+struct tagmap; /* opaque: descriptors of the pinned objects */
+
+/* Opens the maps below `pins` (PATH_PINS) and proves the sensors, `root` as in paths.h.
+ * Returns 0; or -ENOENT (not enabled or unpinned), -ESTALE (another boot, ABI or generation),
+ * -ENOLINK (a link is gone or the canary was not seen), -EOVERFLOW, or another negative errno,
+ * with *ret_why a static sentence that names what failed and the remedy. */
+int tagmap_open(const char *root, struct tagmap **ret, const char **ret_why);
+void tagmap_close(struct tagmap *map); /* NULL is fine */
+
+const struct tags_meta *tagmap_meta(const struct tagmap *map);
+
+/* The lineage of thread `tid` (init namespace). Use the crashing thread, not the leader, whose
+ * address space is gone when only it exited. -ESRCH: no such task, or it has no memory. */
+int tagmap_of_task(struct tagmap *map, pid_t tid, struct task_answer *ret);
+
+/* What the sensor calls the open regular file `fd`, learnt by reading one byte of it: the only
+ * answer that holds on overlay and btrfs. -EOPNOTSUPP when the sensor does not see this file
+ * (tmpfs, O_DIRECT only, procfs), -ENODATA for an empty file. */
+int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret);
