@@ -1,0 +1,45 @@
+/* store: where clean dumps are kept: whole or absent.
+ *
+ * A dump is an unnamed file (O_TMPFILE) until its bytes are on the disk; then it is linked under
+ * its record's id. The directory must be a real directory, root's, 0700; nothing in it is
+ * followed or trusted. Limits hold for all helpers together: each reserves its largest size
+ * under the store's lock before it writes.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "host/policy.h"
+
+#define STORE_LOCK_MS 5000U
+#define STORE_SUFFIX ".core.zst"
+
+struct store; /* opaque: directory, lock, reservation */
+
+/* Opens the store below `root` and checks it. 0, -ENOENT, -EPERM (not a 0700 directory of
+ * root's), -EROFS, or another negative errno. */
+int store_open(const char *root, struct store **ret);
+void store_close(struct store *store); /* gives back the reservation; NULL is fine */
+
+/* Reserves room for one dump: the smaller of policy->store_dump_max and what is left under
+ * store_total_max and store_keep_free, given the reservations of others. -ENOSPC when nothing
+ * useful (under STORE_USEFUL) is left; -EDEADLK when the lock timed out. */
+#define STORE_USEFUL (1U << 20)
+int store_reserve(struct store *store, const struct policy *policy, uint64_t *ret_bytes);
+
+/* An unnamed file to write to, 0600, O_WRONLY for the worker's use; the caller closes it. */
+int store_create(struct store *store, int *ret_fd);
+
+/* Flushes the file and gives it the name "<id>.core.zst"; *ret_path is the absolute path as the
+ * host sees it (`root` included) and the caller's to free, *ret_size its bytes. */
+int store_commit(struct store *store, int fd, const char *id, char **ret_path,
+                 uint64_t *ret_size);
+
+/* Takes a committed dump back (its record could not be written). */
+int store_withdraw(struct store *store, const char *id);
+
+/* The path of the dump with this id; -EINVAL for an id that is none (no '/', fixed alphabet),
+ * -ENOENT when it is not there. Opens nothing. */
+int store_path(const char *root, const char *id, char **ret_path);
