@@ -21,12 +21,12 @@ typedef __u32 tag_u32;
 /* Changes whenever a map's key, value or meaning does: maps of another ABI are not ours. */
 #define TAGS_ABI 1
 
-#define TAGS_MAX 65536         /* lineages; over it `overflows` counts and no absence is clean */
-#define TAG_FILES_MAX 16       /* files named in one tag; over it TAG_FILES_LOST is set */
-#define WATCH_FILES_MAX 16384  /* files that a rule named at enable */
-#define WATCH_DIRS_MAX 4096    /* directories below which a rule may name files later */
-#define WATCH_DEPTH_MAX 16     /* parents looked at above one file */
-#define LEARNERS_MAX 64        /* programs learning keys by reading at one time */
+#define TAGS_MAX 65536        /* lineages; over it `overflows` counts and no absence is clean */
+#define TAG_FILES_MAX 16      /* files named in one tag; over it TAG_FILES_LOST is set */
+#define WATCH_FILES_MAX 16384 /* files that a rule named at enable */
+#define WATCH_DIRS_MAX 4096   /* directories below which a rule may name files later */
+#define WATCH_DEPTH_MAX 16    /* parents looked at above one file */
+#define LEARNERS_MAX 64       /* programs learning keys by reading at one time */
 
 /* tag.reasons */
 #define TAG_REASON_FILE 0x1U            /* got bytes of a file that the policy names */
@@ -46,7 +46,7 @@ struct file_key {
 
 struct tag_file {
         struct file_key key;
-        tag_u32 rule; /* policy_rule.id */
+        tag_u32 rule;  /* policy_rule.id */
         tag_u32 ready; /* written last: a slot with 0 is still being filled */
 };
 
@@ -62,8 +62,8 @@ struct tag {
 /* meta: one entry, key 0. */
 struct tags_meta {
         tag_u32 abi;
-        tag_u32 state; /* enum tags_state */
-        tag_u64 generation; /* random, one per enable */
+        tag_u32 state;       /* enum tags_state */
+        tag_u64 generation;  /* random, one per enable */
         tag_u64 attached_ns; /* CLOCK_BOOTTIME when the last sensor was attached */
         unsigned char boot_id[16];
         unsigned char policy_digest[32]; /* SHA-256, policy.digest */
@@ -88,7 +88,7 @@ struct task_answer {
         tag_u64 start_boottime; /* ns, of the thread-group leader */
         tag_u32 tgid;
         tag_u32 tid;
-        tag_u32 found;          /* 1: `tag` holds this lineage's tag */
+        tag_u32 found; /* 1: `tag` holds this lineage's tag */
         tag_u32 pad;
         struct tag tag;
 };

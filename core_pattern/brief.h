@@ -18,9 +18,9 @@
 #include "sieve/sieve.h"
 
 enum worker_fd {
-        WORKER_FD_STREAM = 0,  /* the kernel's pipe; offline the core file */
-        WORKER_FD_OUT = 1,     /* the dump: an unnamed file, empty */
-        WORKER_FD_LOG = 2,     /* /dev/null, or the terminal of an offline command */
+        WORKER_FD_STREAM = 0, /* the kernel's pipe; offline the core file */
+        WORKER_FD_OUT = 1,    /* the dump: an unnamed file, empty */
+        WORKER_FD_LOG = 2,    /* /dev/null, or the terminal of an offline command */
         WORKER_FD_BRIEF = 3,
         WORKER_FD_RESULT = 4,
         WORKER_FD_MEM = 5,     /* live only */
@@ -29,16 +29,16 @@ enum worker_fd {
 };
 
 #define BRIEF_VERSION 1U
-#define BRIEF_FILES_MAX 32U            /* secret files of one crash; more: stacks */
-#define BRIEF_ENVIRONMENT_MAX 4096U    /* bytes of names */
+#define BRIEF_FILES_MAX 32U         /* secret files of one crash; more: stacks */
+#define BRIEF_ENVIRONMENT_MAX 4096U /* bytes of names */
 
 enum brief_mode { BRIEF_LIVE = 1, BRIEF_OFFLINE = 2 };
 
 struct brief {
         uint32_t version;
-        uint32_t size; /* sizeof(struct brief) */
-        uint32_t mode;    /* enum brief_mode */
-        uint32_t content; /* enum content: detect, redact or stacks */
+        uint32_t size;     /* sizeof(struct brief) */
+        uint32_t mode;     /* enum brief_mode */
+        uint32_t content;  /* enum content: detect, redact or stacks */
         int32_t pid;       /* thread-group id as the process sees it */
         uint32_t compress; /* bool */
         uint32_t n_files;  /* descriptors from WORKER_FD_NEEDLES on; origin = index */
@@ -53,11 +53,11 @@ struct brief {
 struct worker_result {
         uint32_t version;
         uint32_t size;
-        uint32_t stage;   /* enum stage reached; STAGE_KEEP when all was emitted */
-        int32_t error;    /* 0, or the negative errno that ended it */
-        uint64_t causes;  /* CAUSE_BIT()s that made it stricter, or that say why it gave up */
-        uint32_t content; /* enum content that was carried out */
-        uint32_t signal;  /* of NT_SIGINFO */
+        uint32_t stage;        /* enum stage reached; STAGE_KEEP when all was emitted */
+        int32_t error;         /* 0, or the negative errno that ended it */
+        uint64_t causes;       /* CAUSE_BIT()s that made it stricter, or that say why it gave up */
+        uint32_t content;      /* enum content that was carried out */
+        uint32_t signal;       /* of NT_SIGINFO */
         uint64_t fault_offset; /* of a malformed core, bytes */
         uint64_t duration_ns[_STAGE_MAX];
         uint32_t file_flags[BRIEF_FILES_MAX]; /* NEEDLE_* of each secret file */

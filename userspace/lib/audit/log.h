@@ -33,10 +33,10 @@ int log_append(const char *root, const struct record *record, enum log_place *re
 /* What `audit verify` found. */
 struct log_check {
         uint64_t records;
-        uint64_t bad_line;  /* 1-based line of the first break, 0 none */
-        const char *what;   /* static text */
-        char tip[65];       /* hash of the newest line */
-        uint64_t pending;   /* records not yet taken in */
+        uint64_t bad_line; /* 1-based line of the first break, 0 none */
+        const char *what;  /* static text */
+        char tip[65];      /* hash of the newest line */
+        uint64_t pending;  /* records not yet taken in */
 };
 
 /* Walks the whole chain and compares the tip. 0 intact, -EBADMSG broken (see *ret), else an

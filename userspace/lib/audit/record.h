@@ -27,7 +27,7 @@
 #include "sieve/sieve.h"
 
 #define RECORD_SCHEMA 1
-#define RECORD_ID_SIZE 48U         /* boot id (8 hex) - counter - random (16 hex), and NUL */
+#define RECORD_ID_SIZE 48U          /* boot id (8 hex) - counter - random (16 hex), and NUL */
 #define RECORD_LINE_MAX (64U << 10) /* bytes of one line; longer text is cut, and says so */
 #define RECORD_FILES_MAX BRIEF_FILES_MAX
 
@@ -38,7 +38,7 @@ enum record_event {
 };
 
 enum tag_state {
-        TAG_STATE_CLEAN,   /* proved absence */
+        TAG_STATE_CLEAN, /* proved absence */
         TAG_STATE_TAGGED,
         TAG_STATE_UNKNOWN, /* older than the sensors */
         TAG_STATE_BLIND,   /* the sensors could not be asked */
@@ -51,7 +51,7 @@ struct record_text {
         size_t size;
 };
 
-struct record_file { /* a file of the tag */
+struct record_file {              /* a file of the tag */
         struct record_text path;  /* where it was found; NULL bytes: missing */
         struct record_text label; /* of the rule */
         uint64_t dev, ino;        /* as the sensor saw them */

@@ -37,9 +37,9 @@ struct core_head {
         uint32_t *by_address; /* indices of the PT_LOADs with memory_size > 0, by address */
         size_t n_by_address;
         uint64_t notes_offset, notes_size;
-        uint64_t end;      /* largest offset + file_size: where a whole stream ends, or its
-                            * section header (PN_XNUM) begins */
-        bool many;         /* PN_XNUM: the count stands in sh_info of a header behind `end` */
+        uint64_t end; /* largest offset + file_size: where a whole stream ends, or its
+                       * section header (PN_XNUM) begins */
+        bool many;    /* PN_XNUM: the count stands in sh_info of a header behind `end` */
 };
 
 /* Reads exactly the head from `fd` (a pipe or a file at its start) and checks it: sizes and sums

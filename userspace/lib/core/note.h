@@ -30,10 +30,10 @@ struct core_thread {
         struct user_regs_struct regs;
 };
 
-struct core_file { /* one entry of NT_FILE */
-        uint64_t start, end; /* addresses */
+struct core_file {            /* one entry of NT_FILE */
+        uint64_t start, end;  /* addresses */
         uint64_t file_offset; /* bytes */
-        const char *name;    /* NUL-terminated, the process's choice */
+        const char *name;     /* NUL-terminated, the process's choice */
 };
 
 struct core_notes {
@@ -47,7 +47,7 @@ struct core_notes {
         uint64_t names_offset, names_size; /* NT_FILE's path strings in the file */
         const uint8_t *auxv;
         size_t auxv_size;
-        pid_t pid; /* NT_PRPSINFO, as the process sees it; 0 when there is none */
+        pid_t pid;  /* NT_PRPSINFO, as the process sees it; 0 when there is none */
         int signal; /* si_signo, 0 when there is none */
 };
 

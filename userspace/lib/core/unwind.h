@@ -13,9 +13,9 @@
 #include "core/head.h"
 #include "core/note.h"
 
-#define UNWIND_FRAMES_MAX 512U     /* per thread */
-#define UNWIND_THREADS_MAX 1024U   /* compared; more: capped */
-#define UNWIND_SEGMENTS_MAX 20000U /* a core with more is not compared: capped */
+#define UNWIND_FRAMES_MAX 512U        /* per thread */
+#define UNWIND_THREADS_MAX 1024U      /* compared; more: capped */
+#define UNWIND_SEGMENTS_MAX 20000U    /* a core with more is not compared: capped */
 #define UNWIND_IMAGE_MAX (256U << 20) /* bytes of module images read in all: capped */
 
 /* Reads memory by address. 0, or a negative errno when any of the bytes cannot be read. */
@@ -28,7 +28,7 @@ struct unwind_view {
 };
 
 enum unwind_outcome {
-        UNWIND_NONE,     /* not compared: no memory kept */
+        UNWIND_NONE, /* not compared: no memory kept */
         UNWIND_SAME,
         UNWIND_DEGRADED, /* some thread's valid part differs, or libdw gave no frame */
         UNWIND_CAPPED,   /* over a limit: what was compared was the same */

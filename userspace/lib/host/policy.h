@@ -47,12 +47,12 @@ struct policy_process { /* [Process NAME]: every key given must match */
 };
 
 struct policy {
-        enum content untagged; /* Untagged=, detect */
-        enum content tagged;   /* Tagged=, redact */
-        enum content unknown;  /* UnknownHistory=, redact (served as stacks for now) or refuse */
-        enum content blind;    /* Blind=, refuse only: P2 */
-        bool accept_blind_tmpfs; /* AcceptBlind=tmpfs */
-        uint64_t deadline_sec;   /* Deadline=, 30 */
+        enum content untagged;    /* Untagged=, detect */
+        enum content tagged;      /* Tagged=, redact */
+        enum content unknown;     /* UnknownHistory=, redact (served as stacks for now) or refuse */
+        enum content blind;       /* Blind=, refuse only: P2 */
+        bool accept_blind_tmpfs;  /* AcceptBlind=tmpfs */
+        uint64_t deadline_sec;    /* Deadline=, 30 */
         uint64_t store_dump_max;  /* DumpMax=, bytes of one kept dump; suffixes K M G T */
         uint64_t store_total_max; /* StoreMax=, bytes of all kept dumps */
         uint64_t store_keep_free; /* KeepFree=, bytes left free on the file system */

@@ -16,7 +16,7 @@
 #define PROC_MAPS_MAX (64U << 20)
 
 struct procinfo {
-        pid_t pid; /* thread-group id, init namespace */
+        pid_t pid;       /* thread-group id, init namespace */
         pid_t inner_pid; /* the same as the process sees it: last field of NSpid */
         pid_t ppid;
         uid_t uid, euid;
@@ -24,9 +24,10 @@ struct procinfo {
         uint64_t start_ticks; /* field 22 of stat: clock ticks after boot */
         char comm[64];        /* bytes, NUL-terminated; may hold anything else */
         size_t comm_size;
-        char *exe; /* what /proc/PID/exe points to; NULL when it cannot be read */
-        char *cgroup; /* the unified hierarchy's path, or name=systemd's on a hybrid; NULL if none */
-        char *unit;   /* last component of `cgroup` that ends in .service/.scope/…; NULL if none */
+        char *exe;    /* what /proc/PID/exe points to; NULL when it cannot be read */
+        char *cgroup; /* the unified hierarchy's path, or name=systemd's on a hybrid; NULL if none
+                       */
+        char *unit; /* last component of `cgroup` that ends in .service/.scope/…; NULL if none */
         uint8_t auxv[PROC_AUXV_MAX];
         size_t auxv_size;
 };

@@ -34,8 +34,7 @@ int store_create(struct store *store, int *ret_fd);
 
 /* Flushes the file and gives it the name "<id>.core.zst"; *ret_path is the absolute path as the
  * host sees it (`root` included) and the caller's to free, *ret_size its bytes. */
-int store_commit(struct store *store, int fd, const char *id, char **ret_path,
-                 uint64_t *ret_size);
+int store_commit(struct store *store, int fd, const char *id, char **ret_path, uint64_t *ret_size);
 
 /* Takes a committed dump back (its record could not be written). */
 int store_withdraw(struct store *store, const char *id);

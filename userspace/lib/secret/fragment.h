@@ -19,8 +19,7 @@ int fragment_index_new(const struct needle_set *set, struct fragment_index **ret
 void fragment_index_free(struct fragment_index *index);
 
 /* Called with [start, end) in bytes of the buffer. Non-zero stops the hunt and is returned. */
-typedef int (*fragment_hit)(void *userdata, size_t start, size_t end,
-                            const struct needle *needle);
+typedef int (*fragment_hit)(void *userdata, size_t start, size_t end, const struct needle *needle);
 
 /* Hunts in `buf`, at any alignment of buffer and needle. A needle that straddles two buffers is
  * found whole when the second begins with the last FRAGMENT_OVERLAP bytes of the first.

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAGMENT_SIZE 16U          /* half a prime factors a modulus, free() eats 16 bytes */
-#define NEEDLE_SIZE_MIN 8U         /* shorter values cannot be hunted without erasing at random */
-#define NEEDLE_VALUE_MIN 12U       /* of an argument or environment value */
+#define FRAGMENT_SIZE 16U           /* half a prime factors a modulus, free() eats 16 bytes */
+#define NEEDLE_SIZE_MIN 8U          /* shorter values cannot be hunted without erasing at random */
+#define NEEDLE_VALUE_MIN 12U        /* of an argument or environment value */
 #define NEEDLE_FILE_MAX (64U << 10) /* bytes of a secret file that is hunted */
 #define NEEDLES_MAX 65536U
 #define NEEDLE_BYTES_MAX (16U << 20) /* of all needles of a set together */
@@ -23,7 +23,7 @@
 enum form {
         FORM_PLAIN, /* the file's or value's own bytes */
         FORM_BIG_ENDIAN,
-        FORM_LITTLE_ENDIAN, /* limbs of any power-of-two width on a little-endian machine */
+        FORM_LITTLE_ENDIAN,      /* limbs of any power-of-two width on a little-endian machine */
         FORM_WORDS32_BIG_ENDIAN, /* Java's int[] */
         FORM_DIGITS30,
         FORM_DIGITS52,
@@ -32,7 +32,7 @@ enum form {
         FORM_HEX,
         FORM_BASE64,
         FORM_UTF16,
-        FORM_ESCAPED, /* JSON or URL */
+        FORM_ESCAPED,    /* JSON or URL */
         FORM_MONTGOMERY, /* R, R^2 mod p and their like, in limbs */
         FORM_MONTGOMERY52,
         FORM_DERIVED, /* Ed25519: the halves of SHA-512(seed) */
@@ -61,8 +61,8 @@ void needle_set_free(struct needle_set *set); /* wipes; NULL is fine */
  * OpenSSH; RSA, EC, Ed25519, X25519), other text by lines and values, other bytes whole. A
  * file holding only public parts (a certificate) adds nothing. Returns 0 with *ret_flags, or
  * -ENOMEM. */
-int needle_set_add_file(struct needle_set *set, const uint8_t *bytes, size_t size,
-                        uint16_t origin, unsigned *ret_flags);
+int needle_set_add_file(struct needle_set *set, const uint8_t *bytes, size_t size, uint16_t origin,
+                        unsigned *ret_flags);
 
 /* Adds one text value (an argument, an environment value) in its text forms, if it has at least
  * NEEDLE_VALUE_MIN bytes and is no common word or path component. */

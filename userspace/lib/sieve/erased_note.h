@@ -19,13 +19,13 @@
 
 struct erased_note_head {
         uint32_t version;
-        uint32_t content;  /* enum content */
+        uint32_t content; /* enum content */
         uint64_t n_ranges;
 };
 
 struct erased_range { /* of the file; a PT_LOAD's table entry tells the address */
         uint64_t offset;
         uint64_t size;
-        uint32_t reason; /* enum reason */
+        uint32_t reason;   /* enum reason */
         uint32_t reserved; /* 0 */
 };

@@ -21,9 +21,9 @@ struct rule_r; /* opaque: range set, stacks with their stack pointers, what is k
 /* Finds stacks, link map and initial strings. `environment`: names (NULL-terminated) whose
  * values stay. Every argument and environment value that is erased is added to `needles` when
  * long enough, with origin `origin`. Borrows all but copies the stacks' addresses. */
-int rule_r_new(const struct core_head *head, const struct core_notes *notes,
-               struct source *source, char *const *environment, struct needle_set *needles,
-               uint16_t origin, struct rule_r **ret);
+int rule_r_new(const struct core_head *head, const struct core_notes *notes, struct source *source,
+               char *const *environment, struct needle_set *needles, uint16_t origin,
+               struct rule_r **ret);
 void rule_r_free(struct rule_r *rule);
 
 /* Adds every erasure of the rule to the plan, which already has its extents. `content` is

@@ -28,15 +28,15 @@
 #define SIEVE_ORIGIN_DETECTED (SIEVE_ORIGINS_MAX - 2U)
 
 enum stage { /* in the order of a crash; also where a worker gave up */
-        STAGE_INTAKE,
-        STAGE_HEAD,
-        STAGE_NEEDLES,
-        STAGE_PLAN,
-        STAGE_LEARN,
-        STAGE_UNWIND,
-        STAGE_EMIT,
-        STAGE_KEEP,
-        _STAGE_MAX,
+             STAGE_INTAKE,
+             STAGE_HEAD,
+             STAGE_NEEDLES,
+             STAGE_PLAN,
+             STAGE_LEARN,
+             STAGE_UNWIND,
+             STAGE_EMIT,
+             STAGE_KEEP,
+             _STAGE_MAX,
 };
 
 const char *stage_to_string(enum stage stage);
@@ -45,22 +45,22 @@ struct sieve_job {
         const struct core_head *head;
         const struct core_notes *notes;
         struct source *source;
-        struct needle_set *needles;  /* grows: values of rule R, keys that detectors find */
-        char *const *environment;    /* names whose values stay, NULL-terminated */
-        enum content content;        /* detect, redact or stacks */
-        int out_fd;                  /* empty regular file, written from 0 */
-        bool compress;               /* zstd, else a plain (sparse) core */
+        struct needle_set *needles; /* grows: values of rule R, keys that detectors find */
+        char *const *environment;   /* names whose values stay, NULL-terminated */
+        enum content content;       /* detect, redact or stacks */
+        int out_fd;                 /* empty regular file, written from 0 */
+        bool compress;              /* zstd, else a plain (sparse) core */
         void (*enter)(void *userdata, enum stage stage); /* told at the start of each stage */
         void *userdata;
 };
 
 struct sieve_report {
-        uint64_t erased[_REASON_MAX];         /* bytes, by reason */
-        uint64_t hits[SIEVE_ORIGINS_MAX];     /* fragments found, by needle origin */
-        uint64_t found[_DETECT_MAX];          /* containers that detectors proved */
+        uint64_t erased[_REASON_MAX];     /* bytes, by reason */
+        uint64_t hits[SIEVE_ORIGINS_MAX]; /* fragments found, by needle origin */
+        uint64_t found[_DETECT_MAX];      /* containers that detectors proved */
         uint64_t found_encrypted;
-        uint64_t core_size;                   /* bytes of the ELF core, uncompressed */
-        uint64_t memory_read;                 /* bytes pulled in the last pass */
+        uint64_t core_size;   /* bytes of the ELF core, uncompressed */
+        uint64_t memory_read; /* bytes pulled in the last pass */
         struct unwind_result unwind;
 };
 
