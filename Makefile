@@ -52,7 +52,9 @@ obj = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
 LIB := $(B)/libcoresieve.a
 SAN_LIB := $(B)/libcoresieve-san.a
 BINS := $(B)/bin/coresieve-helper $(B)/bin/coresieve-worker $(B)/bin/coresieve
-TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(TOOL_SRC))
+# Libraries to preload are named in TOOL_SO; every other tool is a program.
+TOOL_SO := crash_thread
+TOOLS := $(foreach t,$(notdir $(TOOL_SRC:.c=)),$(B)/tools/$(t)$(if $(filter $(t),$(TOOL_SO)),.so))
 UNITS := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(FUZZ_SRC))
 SKEL := $(if $(BPF_SRC),$(B)/coresieve.skel.h)
@@ -130,6 +132,11 @@ $(B)/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -Wall -Wextra -Werror -O1 -g -MMD -MP -MF $@.d -o $@ $< \
 	    -pthread $(shell sed -n 's/^ \* link: //p' $<)
+
+$(B)/tools/%.so: tests/tools/%.c
+	$(call say,TOOL,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -Wall -Wextra -Werror -O1 -g -shared -fPIC -o $@ $< -pthread
 
 # A unit test may name sources outside of userspace/lib that it tests: ` * with: core_pattern/x.c`.
 $(B)/unit/%: $(B)/san/tests/unit/%.o $(SAN_LIB)
