@@ -14,7 +14,8 @@
 
 #include "core/head.h"
 
-#define CORE_THREADS_MAX 65536U /* NT_PRSTATUS notes */
+#define CORE_THREADS_MAX 65536U        /* NT_PRSTATUS notes */
+#define CORE_NOTE_COUNT_MAX (1U << 20) /* notes of all types: a thread has at most about eight */
 
 struct core_note {
         uint32_t type;
