@@ -173,7 +173,7 @@ bench: all tools
 	$(Q)tests/bench/run
 
 demo: all tools
-	$(Q)scripts/demo --built
+	$(Q)scripts/demo-run
 
 lint: $(SKEL)
 	$(Q)scripts/lint
