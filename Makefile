@@ -32,8 +32,8 @@ LDFLAGS += -pie -Wl,-z,relro,-z,now,-z,noexecstack
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 LIB_SRC    := $(sort $(wildcard userspace/lib/*/*.c))
-HELPER_SRC := $(filter-out core_pattern/worker.c,$(sort $(wildcard core_pattern/*.c)))
 WORKER_SRC := core_pattern/worker.c core_pattern/sandbox.c
+HELPER_SRC := $(filter-out $(WORKER_SRC),$(sort $(wildcard core_pattern/*.c)))
 CLI_SRC    := $(sort $(wildcard userspace/coresieve/*.c))
 BPF_SRC    := $(sort $(wildcard bpf/*.bpf.c))
 UNIT_SRC   := $(sort $(wildcard tests/unit/*/test_*.c))

@@ -41,6 +41,8 @@ struct brief {
         uint32_t content;  /* enum content: detect, redact or stacks */
         int32_t pid;       /* thread-group id as the process sees it */
         uint32_t compress; /* bool */
+        uint32_t own_user; /* bool: the worker has a user of its own; false: an offline command that
+                            * an ordinary user runs, whose worker can only be the same user */
         uint32_t n_files;  /* descriptors from WORKER_FD_NEEDLES on; origin = index */
         uint32_t auxv_size;
         uint8_t auxv[PROC_AUXV_MAX];
@@ -53,16 +55,30 @@ struct brief {
 struct worker_result {
         uint32_t version;
         uint32_t size;
-        uint32_t stage;        /* enum stage reached; STAGE_KEEP when all was emitted */
-        int32_t error;         /* 0, or the negative errno that ended it */
-        uint64_t causes;       /* CAUSE_BIT()s that made it stricter, or that say why it gave up */
-        uint32_t content;      /* enum content that was carried out */
-        uint32_t signal;       /* of NT_SIGINFO */
+        uint32_t stage;    /* enum stage reached; STAGE_KEEP when all was emitted */
+        int32_t error;     /* 0, or the negative errno that ended it */
+        uint64_t causes;   /* CAUSE_BIT()s that made it stricter, or that say why it gave up */
+        uint32_t content;  /* enum content that was carried out */
+        uint32_t signal;   /* of NT_SIGINFO */
+        uint32_t landlock; /* ABI that confined it, 0: this kernel has none */
+        uint32_t pad;
         uint64_t fault_offset; /* of a malformed core, bytes */
         uint64_t duration_ns[_STAGE_MAX];
         uint32_t file_flags[BRIEF_FILES_MAX]; /* NEEDLE_* of each secret file */
         struct sieve_report report;
 };
 
-/* Are all enums and counts of an answer in range? */
-bool result_valid(const struct worker_result *result);
+/* Exit statuses of the worker's process. Whatever else it has to say stands in its answer. */
+enum worker_exit {
+        WORKER_EXIT_ANSWERED = 0,
+        WORKER_EXIT_NO_BRIEF = 3, /* no brief, or one of another version: nobody to answer */
+        WORKER_EXIT_SETUP = 4,    /* the child could not be confined before exec */
+        WORKER_EXIT_EXEC = 5,     /* the program could not be executed */
+};
+
+/* Are all enums and counts of an answer in range, and is it an answer to this brief (a worker may
+ * be stricter than asked, never laxer)? */
+bool result_valid(const struct worker_result *result, const struct brief *brief);
+
+/* Why a valid answer means no dump: 0 when it means one. */
+uint64_t result_causes(const struct worker_result *result);

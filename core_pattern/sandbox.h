@@ -4,9 +4,12 @@
  * Landlock without any right, then a seccomp allow-list whose default kills the process (P7).
  * Every step must succeed, or the worker ends before it has read a byte of the core; only
  * Landlock may be absent (kernels without it), and then the result says so.
+ *
+ * The worker has one thread for its whole life: clone is not on the list.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -16,8 +19,17 @@ struct sandbox_limits {
         unsigned cpu_sec;   /* RLIMIT_CPU */
 };
 
-/* Before exec, in the child of the helper, still root: ids, groups, capabilities, limits. */
-int sandbox_drop(uid_t uid, gid_t gid, const struct sandbox_limits *limits);
+/* Before exec, in the child of the helper, still root: limits, ids, groups, capabilities,
+ * no_new_privs. `own_user` false: keeps the caller's ids (an offline command without root).
+ * 0 or a negative errno. */
+int sandbox_drop(bool own_user, uid_t uid, gid_t gid, const struct sandbox_limits *limits);
 
-/* First thing in the worker's main(): the rest. 0 or a negative errno. */
-int sandbox_enter(void);
+/* First thing in the worker's main(): checks what sandbox_drop() did and does the rest. Returns 0
+ * and the Landlock ABI in force (0: none in this kernel), or a negative errno: -EPERM when the
+ * process still has a privilege. */
+int sandbox_enter(bool own_user, unsigned *ret_landlock);
+
+/* The two halves of sandbox_enter(), apart only so that a test can show Landlock by behaviour
+ * before seccomp would kill the attempt. */
+int sandbox_landlock(unsigned *ret_abi);
+int sandbox_seccomp(void);

@@ -58,6 +58,9 @@ class Crash:
 
 
 class Sieve:
+    """`policy`: text of policy.conf, {dir} stands for the scratch directory. `tee`: keep the
+    kernel's stream of each crash as well."""
+
     def __init__(self, policy, tee=True, keep=False):
         self.policy, self.tee, self.keep = policy, tee, keep
         self.made_user = False
@@ -83,7 +86,8 @@ class Sieve:
     def _install(self):
         for d in ("etc/coresieve", "var/lib", "var/log", "run"):
             os.makedirs(os.path.join(self.root, d))
-        write(os.path.join(self.root, "etc/coresieve/policy.conf"), self.policy)
+        write(os.path.join(self.root, "etc/coresieve/policy.conf"),
+              self.policy.replace("{dir}", self.dir))
         try:
             pwd.getpwnam(USER)
         except KeyError:
