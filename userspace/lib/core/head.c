@@ -179,7 +179,8 @@ static const char *load_fault(const struct segment *s) {
                 return "segment holds more bytes in the file than in memory";
         if (s->memory_size > UINT64_MAX - s->address)
                 return "segment runs past the end of memory";
-        if (s->file_size > 0 && s->offset > CORE_OFFSET_MAX - s->file_size)
+        if (s->file_size > CORE_OFFSET_MAX ||
+            (s->file_size > 0 && s->offset > CORE_OFFSET_MAX - s->file_size))
                 return "segment runs past the largest file";
         if (s->file_size > 0 && s->offset % WORD_SIZE != s->address % WORD_SIZE)
                 return "segment's offset and address differ modulo 8";
