@@ -58,11 +58,13 @@ class Crash:
 
 
 class Sieve:
-    """`policy`: text of policy.conf, {dir} stands for the scratch directory. `tee`: keep the
-    kernel's stream of each crash as well."""
+    """`policy`: text of policy.conf, {dir} stands for the scratch directory. `wrapper`: a tool of
+    tests/tools that runs in our helper's place and then runs ours; tee_helper keeps the kernel's
+    stream of each crash, None is nobody."""
 
-    def __init__(self, policy, tee=True, keep=False):
-        self.policy, self.tee, self.keep = policy, tee, keep
+    def __init__(self, policy, wrapper="tee_helper"):
+        self.policy, self.wrapper = policy, wrapper
+        self.tee = wrapper == "tee_helper"
         self.made_user = False
         self.entered = False
 
@@ -99,17 +101,18 @@ class Sieve:
     def enable(self):
         self.command("enable")
         self.ours = read(PATTERN)
-        if self.tee:
+        if self.wrapper:
             self._wrap()
 
     def _wrap(self):
-        """Puts the tee before our helper; links keep the pattern under 127 characters."""
+        """Puts the wrapper before our helper; links keep the pattern under 127 characters."""
         program, _, arguments = self.ours[1:].partition(" ")
-        helper, tee = os.path.join(self.dir, "h"), os.path.join(self.dir, "t")
-        for link, target in ((helper, program), (tee, os.path.join(BUILD, "tools/tee_helper"))):
+        helper, wrapper = os.path.join(self.dir, "h"), os.path.join(self.dir, "t")
+        for link, target in ((helper, program),
+                             (wrapper, os.path.join(BUILD, "tools", self.wrapper))):
             if not os.path.lexists(link):
                 os.symlink(target, link)
-        pattern = f"|{tee} {self.dir} {helper} {arguments}"
+        pattern = f"|{wrapper} {self.dir} {helper} {arguments}"
         assert len(pattern) <= 127, pattern
         write(PATTERN, pattern)
 
@@ -171,8 +174,7 @@ class Sieve:
             write(LIMIT, self.old[1])
             if self.made_user:
                 subprocess.run(["userdel", USER], stderr=subprocess.DEVNULL)
-            if not self.keep:
-                shutil.rmtree(self.dir, ignore_errors=True)
+            shutil.rmtree(self.dir, ignore_errors=True)
             self.lock.close()
 
     def __exit__(self, *exc):

@@ -1,0 +1,513 @@
+#!/usr/bin/python3
+"""faults: whatever breaks, the result is a whole clean dump or none, and one record (P2, P6).
+
+Each fault is made for real, a tagged process crashes, and the one record must say why. Then every
+system call of the helper, of its child before exec and of the worker is made to fail in turn
+(`check` a sample, `soak` all), in the manner of SQLite's anomaly tests.
+
+TAP on stdout.
+"""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+LIB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib")
+sys.path.insert(0, LIB)
+sys.dont_write_bytecode = True
+from crash import BUILD, Sieve, read, wait_for, write  # noqa: E402
+from targets import certificate  # noqa: E402
+
+VICTIM = os.path.join(BUILD, "tools", "victim")
+PINS = "/sys/fs/bpf/coresieve/v1"
+SOAK = os.environ.get("CORESIEVE_MODE") == "soak"
+POLICY = "[Default]\nKeepFree=0\n[Secret test]\nFile={dir}/keys/*.key\n"
+SETTLE_SEC = 0.3                # how long a second record would have to appear
+
+
+class Wrong(Exception):
+    pass
+
+
+class Place:
+    """One enabled installation with one key, and what to do with it."""
+
+    def __init__(self, sieve):
+        self.sieve, self.root = sieve, sieve.root
+        keys = os.path.join(sieve.dir, "keys")
+        os.makedirs(keys, exist_ok=True)
+        self.key, _ = certificate(keys, "test", "ec")
+        self.store = os.path.join(self.root, "var/lib/coresieve/dumps")
+        self.log_dir = os.path.join(self.root, "var/log/coresieve")
+        self.run = os.path.join(self.root, "run/coresieve")
+        self.policy = os.path.join(self.root, "etc/coresieve/policy.conf")
+
+    def victim(self, *how):
+        process = subprocess.Popen(["/bin/sh", "-c", "ulimit -c unlimited; exec \"$@\"", "sh",
+                                    VICTIM, self.key, *how], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        return process
+
+    def lines(self):
+        """Every record line, pending ones too."""
+        found = []
+        for path in (os.path.join(self.log_dir, "audit.jsonl"),
+                     os.path.join(self.run, "pending.jsonl")):
+            try:
+                with open(path, errors="replace") as f:
+                    found += [line for line in f if line.endswith("\n")]
+            except FileNotFoundError:
+                pass
+        return found
+
+    def records(self, pid):
+        parsed = [json.loads(line) for line in self.lines()]
+        return [r for r in parsed if r.get("event") == "crash" and int(r["pid"]) == pid]
+
+    def dumps(self):
+        try:
+            return set(os.listdir(self.store))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
+    def crash(self, *how, sig=signal.SIGSEGV, seconds=60):
+        """The one record of a crashed victim, and the dumps it left."""
+        before = self.dumps()
+        process = self.victim(*how)
+        os.kill(process.pid, sig)
+        process.wait()
+        return self.outcome(process.pid, before, seconds)
+
+    def outcome(self, pid, before, seconds=60):
+        wait_for(f"a record of {pid}", lambda: self.records(pid), seconds)
+        time.sleep(SETTLE_SEC)
+        found = self.records(pid)
+        if len(found) != 1:
+            raise Wrong(f"{len(found)} records of one crash")
+        return found[0], self.dumps() - before
+
+    def expect_none(self, cause, *how, **more):
+        record, dumps = self.crash(*how, **more)
+        if dumps or record["path"]:
+            raise Wrong(f"a dump was kept: {dumps or record['path']}")
+        if cause not in record["verdict"]["causes"]:
+            raise Wrong(f"causes are {record['verdict']['causes']}, not {cause}: {record}")
+        return record
+
+    def expect_kept(self, *how, **more):
+        record, dumps = self.crash(*how, **more)
+        if not record["path"] or not dumps:
+            raise Wrong(f"no dump was kept: {record}")
+        self.check_clean(record)
+        return record
+
+    def check_clean(self, record):
+        clean = os.path.join(self.sieve.dir, "clean")
+        self.sieve.command("extract", "--force", record["id"], clean)
+        run = subprocess.run(["/usr/bin/python3", "-B", os.path.join(LIB, "leakcheck.py"), "--key",
+                              self.key, clean], stdout=subprocess.PIPE, text=True)
+        if run.returncode != 0:
+            raise Wrong(f"the key is in the dump: {run.stdout[:500]}")
+        os.unlink(record["path"])
+
+
+def pins():
+    return [os.path.join(d, f) for d, _, files in os.walk(PINS) for f in files]
+
+
+def maps_unpinned(place):
+    for path in pins():
+        os.unlink(path)
+    place.expect_none("maps-missing")
+
+
+def links_detached(place):
+    links = [p for p in pins() if "link" in p]
+    if not links:
+        raise Wrong(f"no links among {pins()}")
+    for path in links:
+        os.unlink(path)
+    place.expect_none("sensor-dead")
+
+
+def one_link_detached(place):
+    os.unlink(next(p for p in pins() if "link" in p))
+    place.expect_none("sensor-dead")
+
+
+def change_meta(offset, value):
+    path = os.path.join(PINS, "meta")
+    if not os.path.exists(path):
+        path = next(p for p in pins() if "meta" in os.path.basename(p))
+    dump = json.loads(subprocess.run(["bpftool", "-j", "map", "dump", "pinned", path], check=True,
+                                     stdout=subprocess.PIPE, text=True).stdout)
+    entry = dump[0].get("elements", dump)[0] if "elements" in dump[0] else dump[0]
+    data = [int(b, 16) for b in entry["value"]]
+    data[offset:offset + len(value)] = value
+    subprocess.run(["bpftool", "map", "update", "pinned", path, "key", "hex", "00", "00", "00",
+                    "00", "value", "hex", *(f"{b:02x}" for b in data)], check=True)
+
+
+def maps_of_another_version(place):
+    change_meta(0, [99])
+    place.expect_none("maps-stale")
+
+
+def maps_of_another_boot(place):
+    change_meta(24, list(secrets.token_bytes(16)))
+    place.expect_none("maps-stale")
+
+
+def policy_broken(place):
+    write(place.policy, "[Secret test\nFile=x\n")
+    place.expect_none("policy-broken")
+
+
+def policy_missing(place):
+    os.unlink(place.policy)
+    place.expect_none("policy-broken")
+
+
+def store_missing(place):
+    # Its parent is a file: nobody can make the directory either.
+    shutil.rmtree(place.store)
+    write(place.store, "in the way")
+    place.expect_none("store-failed")
+
+
+def store_read_only(place):
+    subprocess.run(["mount", "--bind", place.store, place.store], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", place.store], check=True)
+        place.expect_none("store-failed")
+    finally:
+        subprocess.run(["umount", place.store], check=True)
+
+
+def store_full(place):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", place.store],
+                   check=True)
+    try:
+        place.expect_none("store-full")
+    finally:
+        subprocess.run(["umount", place.store], check=True)
+
+
+def store_over_limit(place):
+    write(place.policy, POLICY.replace("{dir}", place.sieve.dir).replace(
+        "KeepFree=0", "KeepFree=0\nDumpMax=2M\nStoreMax=2M"))
+    place.sieve.enable()
+    write(os.path.join(place.store, "old.core.zst"), "x" * (2 << 20))
+    place.expect_none("store-full")
+
+
+def store_world_writable(place):
+    os.chmod(place.store, 0o777)
+    place.expect_none("store-failed")
+
+
+def store_is_a_link(place):
+    real = place.store + ".real"
+    os.rename(place.store, real)
+    os.symlink(real, place.store)
+    place.expect_none("store-failed")
+
+
+def log_disk_full(place):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", place.log_dir],
+                   check=True)
+    try:
+        try:
+            write(os.path.join(place.log_dir, "filler"), "x" * (1 << 20))
+        except OSError:
+            pass
+        record = place.expect_none("log-failed")
+    finally:
+        subprocess.run(["umount", place.log_dir], check=True)
+    # It is not lost: the next record takes it in.
+    place.crash()
+    with open(os.path.join(place.log_dir, "audit.jsonl")) as f:
+        if record["id"] not in f.read():
+            raise Wrong("the pending record was not taken in")
+
+
+def log_is_a_fifo(place):
+    log = os.path.join(place.log_dir, "audit.jsonl")
+    if os.path.exists(log):
+        os.unlink(log)
+    os.mkfifo(log)
+    before = place.dumps()
+    process = place.victim()
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+    pending = os.path.join(place.run, "pending.jsonl")
+    wait_for("a pending record", lambda: os.path.exists(pending) and read(pending))
+    records = [json.loads(line) for line in open(pending)]
+    if len(records) != 1 or "log-failed" not in records[0]["verdict"]["causes"]:
+        raise Wrong(f"{records}")
+    if place.dumps() - before:
+        raise Wrong("a dump was kept without a record in the log")
+
+
+def worker_missing(place):
+    # The helper looks beside itself: a copy of it has nobody beside.
+    alone = os.path.join(place.sieve.dir, "alone")
+    os.makedirs(alone)
+    shutil.copy(os.path.join(BUILD, "bin", "coresieve-helper"), alone)
+    arguments = place.sieve.ours[1:].partition(" ")[2]
+    write("/proc/sys/kernel/core_pattern", f"|{alone}/coresieve-helper {arguments}")
+    place.expect_none("worker-missing")
+
+
+def key_rotated(place):
+    process = place.victim()
+    other = place.key + ".new"
+    shutil.copy(place.key, other)
+    os.rename(other, place.key)
+    before = place.dumps()
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+    record, dumps = place.outcome(process.pid, before)
+    if record["verdict"]["content"] != "stacks" or "needle-missing" not in record["verdict"]["causes"]:
+        raise Wrong(f"{record['verdict']}")
+    if not dumps:
+        raise Wrong("`stacks` keeps a dump")
+
+
+def key_unlinked(place):
+    process = place.victim()
+    os.unlink(place.key)
+    before = place.dumps()
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+    record, _ = place.outcome(process.pid, before)
+    if record["verdict"]["content"] != "stacks" or "needle-missing" not in record["verdict"]["causes"]:
+        raise Wrong(f"{record['verdict']}")
+
+
+def disagree(place):
+    """A CLONE_VM sharer moves the key about while the dump is made."""
+    seen = set()
+    for _ in range(5):
+        before = place.dumps()
+        process = place.victim("sharer")
+        children = read(f"/proc/{process.pid}/task/{process.pid}/children").split()
+        os.kill(process.pid, signal.SIGSEGV)
+        process.wait()
+        record, dumps = place.outcome(process.pid, before)
+        for child in children:
+            try:
+                os.kill(int(child), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if dumps:
+            place.check_clean(record)
+        elif "disagree" not in record["verdict"]["causes"]:
+            raise Wrong(f"no dump, and causes are {record['verdict']['causes']}")
+        seen |= set(record["verdict"]["causes"])
+    if "disagree" not in seen:
+        raise Wrong("five dumps of moving memory, and no two passes disagreed")
+
+
+def rlimit_zero(place):
+    place.expect_none("rlimit", "rlimit0")
+
+
+def comm_of_any_bytes(place):
+    names = [b"x) R 1", b"a\nUid:\t0", b"%s%n$(id)", b"\"}{\\", bytes(range(1, 16)),
+             bytes(range(0xf1, 0x100)), b"../../etc", b" ", b"'; --"]
+    for name in names:
+        record = place.expect_kept("comm", name.hex())
+        comm = record["comm"].encode("utf-8", "surrogateescape")
+        if "comm_b64" in record:
+            import base64
+            comm = base64.b64decode(record["comm_b64"])
+        if comm != name:
+            raise Wrong(f"comm {name!r} is recorded as {comm!r}")
+
+
+def storm(place):
+    """More crashes at once than helpers may be at work: each has its one record."""
+    before = place.dumps()
+    processes = [place.victim() for _ in range(12)]
+    for p in processes:
+        os.kill(p.pid, signal.SIGSEGV)
+    for p in processes:
+        p.wait()
+    for p in processes:
+        place.outcome(p.pid, before)
+    if place.sieve.command("audit", "verify").returncode != 0:
+        raise Wrong("the chain is broken")
+
+
+def works(place):
+    place.expect_kept()
+
+
+FAULTS = [works, maps_unpinned, links_detached, one_link_detached, maps_of_another_version,
+          maps_of_another_boot, policy_broken, policy_missing, store_missing, store_read_only,
+          store_full, store_over_limit, store_world_writable, store_is_a_link, log_disk_full,
+          log_is_a_fifo, worker_missing, key_rotated, key_unlinked, disagree, rlimit_zero,
+          comm_of_any_bytes, storm]
+
+
+def run(name, function, *arguments):
+    try:
+        function(*arguments)
+        print(f"ok {name}", flush=True)
+        return True
+    except Exception as error:  # pylint: disable=broad-except
+        print(f"not ok {name}")
+        text = str(error) if isinstance(error, Wrong) else traceback.format_exc()
+        print("\n".join("#   " + line for line in text.splitlines()), flush=True)
+        return False
+
+
+def faults(only):
+    good = True
+    for fault in FAULTS:
+        if only and fault.__name__ not in only:
+            continue
+        with Sieve(POLICY, wrapper=None) as sieve:
+            good = run(fault.__name__.replace("_", " "), fault, Place(sieve)) and good
+    return good
+
+
+class Meddler:
+    """A place whose helper runs under the tracer of tests/tools/meddle.c."""
+
+    def __init__(self, place):
+        self.place, self.dir = place, place.sieve.dir
+        self.mains = "".join(f"main {role} {self.main_of(program)}\n" for role, program in
+                             (("helper", "coresieve-helper"), ("worker", "coresieve-worker")))
+
+    @staticmethod
+    def main_of(program):
+        out = subprocess.run(["nm", os.path.join(BUILD, "bin", program)], check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+        return next(line.split()[0] for line in out.splitlines() if line.endswith(" T main"))
+
+    def crash(self, what, *how):
+        """One crash with one thing spoilt: the record, new dumps, and the tracer's log."""
+        log = os.path.join(self.dir, "meddle.log")
+        if os.path.exists(log):
+            os.unlink(log)
+        write(os.path.join(self.dir, "meddle.conf"), self.mains + (f"do {what}\n" if what else ""))
+        record, dumps = self.place.crash(*how, seconds=90)
+        wait_for("the tracer's end", lambda: os.path.exists(log) and "\ndone" in read(log))
+        return record, dumps, read(log)
+
+    def counts(self):
+        _, dumps, log = self.crash(None)
+        if not dumps:
+            raise Wrong("no dump without meddling: " + log)
+        return {line.split()[1]: int(line.split()[2]) for line in log.splitlines()
+                if line.startswith("count ")}
+
+    def fail(self, role, n, code):
+        record, dumps, log = self.crash(f"{role} {n} error {code}")
+        if f"did {role} {n} " not in log:
+            raise Wrong(f"call {n} of {role} never came: {log}")
+        if len(dumps) > 1 or bool(dumps) != bool(record["path"]):
+            raise Wrong(f"{dumps} in the store, the record says {record['path']}")
+        if dumps:
+            self.place.check_clean(record)
+
+
+def anomalies(place):
+    """Each system call of each of our processes fails once."""
+    meddler = Meddler(place)
+    counts = meddler.counts()
+    print(f"# system calls: {counts}")
+    codes = [errno.EIO, errno.ENOMEM, errno.EINTR] if SOAK else [errno.EIO]
+    good = True
+    for role, count in counts.items():
+        step = 1 if SOAK else max(1, count // 12)
+        for code in codes:
+            wrong = []
+            tried = range(1, count + 1, step)
+            for n in tried:
+                try:
+                    meddler.fail(role, n, code)
+                except Exception as error:  # pylint: disable=broad-except
+                    wrong.append(f"call {n}: {error}")
+            name = f"{role}: {len(tried)} of {count} system calls fail with {errno.errorcode[code]}"
+            print(("not ok " if wrong else "ok ") + name)
+            print("\n".join("#   " + w[:1000] for w in wrong), flush=True)
+            good = good and not wrong
+    return good
+
+
+def killed_at(place, what, cause):
+    """The worker (or the dying process) is killed at calls spread over the worker's whole life."""
+    meddler = Meddler(place)
+    count = meddler.counts()["worker"]
+    causes = set()
+    for n in range(1, count + 1, max(1, count // (60 if SOAK else 10))):
+        record, dumps, _ = meddler.crash(f"worker {n} {what} {signal.SIGKILL.value}")
+        if dumps:
+            # After its answer was written the worker has nothing left to lose.
+            place.check_clean(record)
+        causes |= set(record["verdict"]["causes"])
+    if cause not in causes:
+        raise Wrong(f"causes were {causes}, never {cause}")
+
+
+def fsync_fails(place):
+    meddler = Meddler(place)
+    meddler.counts()
+    failed = 0
+    for n in range(1, 400):
+        _, _, log = meddler.crash(f"helper {n} pause 0")
+        did = [line for line in log.splitlines() if line.startswith(f"did helper {n} ")]
+        if not did:
+            break
+        if did[0].split()[-1] in ("74", "75"):          # fsync, fdatasync
+            meddler.fail("helper", n, errno.EIO)
+            failed += 1
+    if not failed:
+        raise Wrong("the helper never called fsync")
+
+
+CONFINED = ["open", "openat", "socket", "execve", "ptrace", "fork", "clone", "process_vm_readv",
+            "kill"]
+
+
+def confined(place, call):
+    """P7: the call is put into the installed worker while it learns; it dies, and is recorded."""
+    meddler = Meddler(place)
+    count = meddler.counts()["worker"]
+    record, dumps, log = meddler.crash(f"worker {count // 2} call {call}")
+    if dumps or "worker-killed" not in record["verdict"]["causes"]:
+        raise Wrong(f"the worker survived {call}: {record['verdict']} {log}")
+    if "end worker signal 31" not in log:
+        raise Wrong(f"not by SIGSYS: {log}")
+
+
+def meddled(only):
+    good = True
+    with Sieve(POLICY, wrapper="meddle") as sieve:
+        place = Place(sieve)
+        for name, function, arguments in [
+                ("worker killed at any time", killed_at, (place, "signal", "worker-killed")),
+                ("the dying process killed at any time", killed_at, (place, "victim", "core-cut")),
+                ("fsync fails", fsync_fails, (place,)),
+                *((f"worker confined: {call}", confined, (place, call)) for call in CONFINED)]:
+            if not only or name in only:
+                good = run(name, function, *arguments) and good
+        if not only or "anomalies" in only:
+            good = anomalies(place) and good
+    return good
+
+
+if __name__ == "__main__":
+    ok = faults(sys.argv[1:])
+    ok = meddled(sys.argv[1:]) and ok
+    sys.exit(0 if ok else 1)
