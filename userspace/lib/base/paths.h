@@ -10,6 +10,8 @@
 #define PATH_POLICY_DIR "/etc/coresieve/policy.d"
 #define PATH_STORE "/var/lib/coresieve/dumps"
 #define PATH_STATE "/var/lib/coresieve" /* what enable replaced, the canary */
+#define PATH_CANARY "/var/lib/coresieve/canary"
+#define PATH_BEFORE "/var/lib/coresieve/before-enable" /* core_pattern and more, for disable */
 #define PATH_LOG_DIR "/var/log/coresieve"
 #define PATH_LOG "/var/log/coresieve/audit.jsonl"
 #define PATH_TIP "/var/log/coresieve/audit.tip"
