@@ -24,19 +24,10 @@ static bool is_hex(char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
-bool line_is_id(const char *text, size_t size) {
-        if (size == 0 || size >= RECORD_ID_SIZE)
-                return false;
-        for (size_t i = 0; i < size; i++)
-                if (!is_hex(text[i]) && (text[i] != '-' || i == 0))
-                        return false;
-        return true;
-}
-
 static int take_id(const char **at, const char *end, char ret[RECORD_ID_SIZE]) {
         const char *quote = memchr(*at, '"', (size_t)(end - *at));
 
-        if (!quote || !line_is_id(*at, (size_t)(quote - *at)))
+        if (!quote || !record_is_id(*at, (size_t)(quote - *at)))
                 return -EBADMSG;
         memcpy(ret, *at, (size_t)(quote - *at));
         ret[quote - *at] = '\0';

@@ -23,9 +23,6 @@ int line_body_id(const char *body, size_t size, char ret[RECORD_ID_SIZE]);
 /* The line when it is one JSON object and nothing else, for json_decref(); NULL when not. */
 json_t *line_object(const char *line, size_t size);
 
-/* Are these characters, and no others, an id? Safe to be a file name then. */
-bool line_is_id(const char *text, size_t size);
-
 /* The line that ends before offset `end` (of its newline): *ret points into `buf`, which has
  * LINE_WINDOW bytes. -ENODATA at the start of the file, -EFBIG when it is longer than
  * RECORD_LINE_MAX, or a read error. */

@@ -142,6 +142,9 @@ struct record {
  * random bytes. Always succeeds. */
 void record_new_id(int run_dirfd, char ret[RECORD_ID_SIZE]);
 
+/* Are these bytes fit to be an id: hex digits and dashes, and so a safe file name? */
+bool record_is_id(const char *text, size_t size);
+
 /* Formats the body: the object from `id` on, without v, seq and prev. *ret is the caller's to
  * free and no longer than RECORD_LINE_MAX - RECORD_CHAIN_MAX. 0, -ENOMEM, or -E2BIG (a bug: no
  * record is that large). */

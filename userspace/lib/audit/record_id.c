@@ -65,6 +65,15 @@ static uint64_t random_u64(void) {
         return (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec << 20 ^ (uint64_t)getpid();
 }
 
+bool record_is_id(const char *text, size_t size) {
+        if (size == 0 || size >= RECORD_ID_SIZE || text[0] == '-')
+                return false;
+        for (size_t i = 0; i < size; i++)
+                if (!strchr("0123456789abcdef-", text[i]) || text[i] == '\0')
+                        return false;
+        return true;
+}
+
 void record_new_id(int run_dirfd, char ret[RECORD_ID_SIZE]) {
         _cleanup_free_ char *boot = NULL;
         uint64_t counter = 0;
