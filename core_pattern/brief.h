@@ -50,6 +50,10 @@ struct brief {
         char environment[BRIEF_ENVIRONMENT_MAX]; /* names, each NUL-terminated */
 };
 
+/* Puts names (NULL-terminated list, may be NULL) into a brief. Those beyond BRIEF_ENVIRONMENT_MAX
+ * are left out: their values are erased, then. */
+void brief_set_environment(struct brief *brief, char *const *names);
+
 #define RESULT_VERSION 1U
 
 struct worker_result {

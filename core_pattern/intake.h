@@ -16,16 +16,14 @@
 #include <time.h>
 
 #include "audit/record.h"
+#include "host/decide.h"
 #include "host/procinfo.h"
 
 #define ARGUMENTS_VERSION "1"
 
-enum dump_mode { /* fs.suid_dumpable of the process, core(5) */
-                 DUMP_MODE_UNKNOWN = -1,
-                 DUMP_MODE_NONE = 0,
-                 DUMP_MODE_USER = 1,
-                 DUMP_MODE_ROOT = 2,
-};
+/* Beside those of decide.h. */
+#define DUMP_MODE_UNKNOWN (-1)
+#define DUMP_MODE_NONE 0
 
 /* Texts point into argv. Whatever could not be read is 0, -1 or empty. */
 struct arguments {

@@ -24,6 +24,15 @@ uint64_t budget_share(const struct budget *budget, uint64_t now_ns, unsigned sha
         return until < budget->end_ns ? until : budget->end_ns;
 }
 
+struct sandbox_limits worker_limits(const struct budget *budget, uint64_t room) {
+        return (struct sandbox_limits){
+                .file_size = room,
+                .memory = WORKER_MEMORY,
+                /* Rounded up: the deadline ends a worker, this only what escapes it. */
+                .cpu_sec = (unsigned)((budget->end_ns - budget->start_ns) / NS_PER_SEC) + 1,
+        };
+}
+
 /* One look at every slot. -EBUSY when all are taken. */
 static int slot_try(int run_fd, int *ret_fd) {
         for (unsigned i = 0; i < SLOTS_MAX; i++) {

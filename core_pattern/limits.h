@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "core_pattern/sandbox.h"
+
 #define SLOTS_MAX 4U
 #define SLOT_POLL_MS 20U /* how often a waiting helper looks */
 
@@ -36,6 +38,10 @@ struct budget budget_new(uint64_t start_ns, uint64_t deadline_sec);
 /* The moment by which a part that begins at `now_ns` and may use 1/`share` of the whole must be
  * done: never past the end. */
 uint64_t budget_share(const struct budget *budget, uint64_t now_ns, unsigned share);
+
+/* What a worker gets that may write `room` bytes: WORKER_MEMORY, and as much processor time as
+ * the whole budget has, for it has one thread. */
+struct sandbox_limits worker_limits(const struct budget *budget, uint64_t room);
 
 /* Takes a slot; closing *ret_fd gives it back. -EBUSY when none was free until `deadline_ns`,
  * or a negative errno. */

@@ -1,0 +1,43 @@
+#include "core_pattern/commit.h"
+
+#include <errno.h>
+
+#include "audit/log.h"
+#include "base/cleanup.h"
+
+int commit_begin(const char *root, const struct policy *policy, struct commit *ret,
+                 enum cause *ret_cause) {
+        int r;
+
+        *ret = (struct commit){ .out_fd = -1 };
+        r = store_open(root, &ret->store);
+        if (r == 0)
+                r = store_reserve(ret->store, policy, &ret->room);
+        if (r == 0)
+                r = store_create(ret->store, &ret->out_fd);
+        if (r < 0)
+                *ret_cause = r == -ENOSPC || r == -EDQUOT ? CAUSE_STORE_FULL : CAUSE_STORE_FAILED;
+        return r;
+}
+
+void commit_done(struct commit *commit) {
+        cleanup_close(&commit->out_fd);
+        commit->out_fd = -1;
+        store_close(commit->store);
+        commit->store = NULL;
+}
+
+int commit_dump(struct commit *commit, const char *id, char **ret_path, uint64_t *ret_size) {
+        return store_commit(commit->store, commit->out_fd, id, ret_path, ret_size);
+}
+
+int commit_record(struct commit *commit, const char *root, const struct record *record) {
+        enum log_place place;
+        int r = log_append(root, record, &place);
+
+        if (r == 0 || !record->kept)
+                return r;
+        /* log_append() has told whoever reads the other places that there is no dump. */
+        (void)store_withdraw(commit->store, record->id);
+        return r;
+}
