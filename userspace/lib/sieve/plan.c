@@ -1,5 +1,6 @@
 #include "sieve/plan.h"
 
+#include <assert.h>
 #include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -103,6 +104,7 @@ int plan_add_extent(struct plan *plan, uint64_t offset, uint64_t size) {
                       sizeof(*plan->extents));
         if (r < 0)
                 return r;
+        assert(plan->extents);
         plan->extents[plan->n_extents++] = (struct extent){ .offset = offset, .size = size };
         return 0;
 }
@@ -273,6 +275,12 @@ bool plan_is_erased(const struct plan *plan, uint64_t offset, uint64_t size) {
                         offset = plan->erasures[i].offset + plan->erasures[i].size;
         }
         return true;
+}
+
+bool plan_is_kept(const struct plan *plan, uint64_t offset, uint64_t size) {
+        size_t i = find_erasure(plan, offset);
+
+        return i == plan->n_erasures || plan->erasures[i].offset >= offset + size;
 }
 
 void plan_apply(const struct plan *plan, uint64_t offset, uint8_t *buf, size_t n) {

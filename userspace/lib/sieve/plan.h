@@ -57,5 +57,8 @@ void plan_erased_bytes(const struct plan *plan, uint64_t ret[_REASON_MAX]);  /* 
 /* Is every byte of a range erased, or nothing to erase (spared, or in a hole)? Frozen only. */
 bool plan_is_erased(const struct plan *plan, uint64_t offset, uint64_t size);
 
+/* Is no byte of a range erased? Frozen only. */
+bool plan_is_kept(const struct plan *plan, uint64_t offset, uint64_t size);
+
 /* Overlays the fill on `n` bytes that stand at `offset`. Frozen only. */
 void plan_apply(const struct plan *plan, uint64_t offset, uint8_t *buf, size_t n);

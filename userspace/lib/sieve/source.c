@@ -9,9 +9,20 @@
 
 DEFINE_CLEANUP(source, struct source, source_free)
 
+static int index_loads(struct source *source, const struct core_head *head) {
+        source->loads = calloc(head->n_segments ? head->n_segments : 1, sizeof(*source->loads));
+        if (!source->loads)
+                return -ENOMEM;
+        for (size_t i = 0; i < head->n_segments; i++)
+                if (head->segments[i].type == PT_LOAD && head->segments[i].file_size > 0)
+                        source->loads[source->n_loads++] = (uint32_t)i;
+        return 0;
+}
+
 int source_new(const struct core_head *head, const struct core_notes *notes,
                const struct source_kind *kind, int fd, struct source **ret) {
         _cleanup_(cleanup_source) struct source *source = calloc(1, sizeof(*source));
+        int r;
 
         if (!source)
                 return -ENOMEM;
@@ -20,12 +31,9 @@ int source_new(const struct core_head *head, const struct core_notes *notes,
         source->kind = kind;
         source->fd = fd;
         source->pagemap_fd = -1;
-        source->loads = calloc(head->n_segments ? head->n_segments : 1, sizeof(*source->loads));
-        if (!source->loads)
-                return -ENOMEM;
-        for (size_t i = 0; i < head->n_segments; i++)
-                if (head->segments[i].type == PT_LOAD && head->segments[i].file_size > 0)
-                        source->loads[source->n_loads++] = (uint32_t)i;
+        r = index_loads(source, head);
+        if (r < 0)
+                return r;
         *ret = TAKE_PTR(source);
         return 0;
 }

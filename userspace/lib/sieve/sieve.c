@@ -1,0 +1,157 @@
+#include "sieve/sieve.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "sieve/emit.h"
+#include "sieve/learn.h"
+#include "sieve/rule_r.h"
+#include "sieve/view.h"
+
+DEFINE_CLEANUP(plan, struct plan, plan_free)
+DEFINE_CLEANUP(rule_r, struct rule_r, rule_r_free)
+
+static const char *const stage_names[_STAGE_MAX] = {
+        [STAGE_INTAKE] = "intake", [STAGE_HEAD] = "head",   [STAGE_NEEDLES] = "needles",
+        [STAGE_PLAN] = "plan",     [STAGE_LEARN] = "learn", [STAGE_UNWIND] = "unwind",
+        [STAGE_EMIT] = "emit",     [STAGE_KEEP] = "keep",
+};
+
+const char *stage_to_string(enum stage stage) {
+        size_t i = (size_t)stage;
+
+        return i < ARRAY_SIZE(stage_names) ? stage_names[i] : "unknown";
+}
+
+static void enter(const struct sieve_job *job, enum stage stage) {
+        if (job->enter)
+                job->enter(job->userdata, stage);
+}
+
+/* A plan that knows what is there and what must stay whatever is found. */
+static int start_plan(const struct sieve_job *job, struct plan **ret) {
+        _cleanup_(cleanup_plan) struct plan *plan = NULL;
+        int r;
+
+        r = plan_new(job->head, &plan);
+        if (r < 0)
+                return r;
+        r = plan_spare(plan, job->notes->names_offset, job->notes->names_size);
+        if (r < 0)
+                return r;
+        r = source_add_extents(job->source, plan);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(plan);
+        return 0;
+}
+
+/* Both passes; the plan has its extents and the erasures of rule R. */
+static int learn_and_emit(const struct sieve_job *job, struct plan *plan, const struct rule_r *rule,
+                          struct sieve_report *report) {
+        struct emit_job emit = { .job = job, .plan = plan, .rule = rule };
+        int r;
+
+        enter(job, STAGE_LEARN);
+        r = learn_run(job, plan, report);
+        if (r < 0)
+                return r;
+        r = plan_freeze(plan);
+        if (r < 0)
+                return r;
+        plan_erased_bytes(plan, report->erased);
+
+        enter(job, STAGE_UNWIND);
+        r = view_compare(job, plan, &report->unwind);
+        if (r < 0)
+                return r;
+
+        enter(job, STAGE_EMIT);
+        return emit_run(&emit, report);
+}
+
+static int run_redact(const struct sieve_job *job, struct sieve_report *report) {
+        _cleanup_(cleanup_plan) struct plan *plan = NULL;
+        _cleanup_(cleanup_rule_r) struct rule_r *rule = NULL;
+        int r;
+
+        enter(job, STAGE_PLAN);
+        r = start_plan(job, &plan);
+        if (r < 0)
+                return r;
+        r = rule_r_new(job->head, job->notes, job->source, job->environment, job->needles,
+                       SIEVE_ORIGIN_VALUES, &rule);
+        if (r < 0)
+                return r;
+        r = rule_r_plan(rule, job->content, plan);
+        if (r < 0)
+                return r;
+        return learn_and_emit(job, plan, rule, report);
+}
+
+/* Optimism: almost every untagged core holds no key at all, and is written while the detectors
+ * watch. 1 when one fired. */
+static int try_in_one_pass(const struct sieve_job *job, struct sieve_report *report) {
+        _cleanup_(cleanup_plan) struct plan *plan = NULL;
+        struct emit_job emit = { .job = job, .untried = true };
+        int r;
+
+        r = start_plan(job, &plan);
+        if (r < 0)
+                return r;
+        r = plan_freeze(plan);
+        if (r < 0)
+                return r;
+
+        emit.plan = plan;
+        enter(job, STAGE_EMIT);
+        r = emit_run(&emit, report);
+        if (r != 0)
+                return r;
+        enter(job, STAGE_UNWIND);
+        return view_compare(job, plan, &report->unwind);
+}
+
+static int run_detect(const struct sieve_job *job, struct sieve_report *report) {
+        _cleanup_(cleanup_plan) struct plan *plan = NULL;
+        int r;
+
+        enter(job, STAGE_PLAN);
+        if (needle_set_count(job->needles) == 0) {
+                r = try_in_one_pass(job, report);
+                if (r <= 0)
+                        return r;
+                *report = (struct sieve_report){ 0 };
+                if (ftruncate(job->out_fd, 0) < 0)
+                        return -errno;
+                enter(job, STAGE_PLAN);
+        }
+        r = start_plan(job, &plan);
+        if (r < 0)
+                return r;
+        return learn_and_emit(job, plan, NULL, report);
+}
+
+int sieve_run(const struct sieve_job *job, struct sieve_report *ret) {
+        struct sieve_report report = { 0 };
+        int r;
+
+        switch (job->content) {
+        case CONTENT_DETECT:
+                r = run_detect(job, &report);
+                break;
+        case CONTENT_REDACT:
+        case CONTENT_STACKS:
+                r = run_redact(job, &report);
+                break;
+        default:
+                r = -EINVAL; /* `refuse` keeps no memory: the helper never gets here */
+        }
+        if (r < 0)
+                return r;
+        *ret = report;
+        return 0;
+}
