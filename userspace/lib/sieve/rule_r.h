@@ -16,21 +16,26 @@
 #include "sieve/plan.h"
 #include "sieve/source.h"
 
+/* Runs of erased words of stacks in shared memory (a Go arena); behind that, what is further
+ * than STACK_WINDOW (stacks.h) from every live stack pointer goes whole. */
+#define RULE_R_RUNS_MAX (PLAN_ERASURES_MAX / 2)
+
 struct rule_r; /* opaque: range set, stacks with their stack pointers, what is kept of each */
 
-/* Finds stacks, link map and initial strings. `environment`: names (NULL-terminated) whose
- * values stay. Every argument and environment value that is erased is added to `needles` when
- * long enough, with origin `origin`. Borrows all but copies the stacks' addresses. */
+/* Finds link map and initial strings. `environment`: names (NULL-terminated) whose values stay.
+ * Every argument and environment value that is erased is added to `needles` when long enough,
+ * with origin `origin`. Borrows head, notes and source. 0, -ENOMEM, -E2BIG over a limit of the
+ * parts (link_map.h, stacks.h), or an error of source or needles. */
 int rule_r_new(const struct core_head *head, const struct core_notes *notes, struct source *source,
                char *const *environment, struct needle_set *needles, uint16_t origin,
                struct rule_r **ret);
 void rule_r_free(struct rule_r *rule);
 
-/* Adds every erasure of the rule to the plan, which already has its extents. `content` is
- * CONTENT_REDACT or CONTENT_STACKS. */
+/* Finds the stacks and adds every erasure of the rule to the plan, which already has its extents
+ * and must outlive the rule. `content` is CONTENT_REDACT or CONTENT_STACKS. Once per rule. */
 int rule_r_plan(struct rule_r *rule, enum content content, struct plan *plan);
 
 /* Does a block, as it is about to be written, hold a stack word that the rule would erase?
  * Memory shared with a process that runs on may change between learn and emit. 0 or -EBADMSG.
- * `buf` stands at file offset `offset`, 8-aligned, after plan_apply(). */
+ * `buf` stands at file offset `offset`, 8-aligned, after plan_apply(); the plan is frozen. */
 int rule_r_check(const struct rule_r *rule, uint64_t offset, const uint8_t *buf, size_t n);
