@@ -301,14 +301,3 @@ int unwind_compare(const struct core_head *head, const struct unwind_view *raw,
         ret->outcome = walk_outcome(walk, n > UNWIND_THREADS_MAX);
         return 0;
 }
-
-const char *unwind_outcome_to_string(enum unwind_outcome outcome) {
-        static const char *const names[_UNWIND_OUTCOME_MAX] = {
-                [UNWIND_NONE] = "none",
-                [UNWIND_SAME] = "same",
-                [UNWIND_DEGRADED] = "degraded",
-                [UNWIND_CAPPED] = "capped",
-        };
-
-        return (unsigned)outcome < _UNWIND_OUTCOME_MAX ? names[outcome] : NULL;
-}

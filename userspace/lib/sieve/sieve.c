@@ -14,18 +14,6 @@
 DEFINE_CLEANUP(plan, struct plan, plan_free)
 DEFINE_CLEANUP(rule_r, struct rule_r, rule_r_free)
 
-static const char *const stage_names[_STAGE_MAX] = {
-        [STAGE_INTAKE] = "intake", [STAGE_HEAD] = "head",   [STAGE_NEEDLES] = "needles",
-        [STAGE_PLAN] = "plan",     [STAGE_LEARN] = "learn", [STAGE_UNWIND] = "unwind",
-        [STAGE_EMIT] = "emit",     [STAGE_KEEP] = "keep",
-};
-
-const char *stage_to_string(enum stage stage) {
-        size_t i = (size_t)stage;
-
-        return i < ARRAY_SIZE(stage_names) ? stage_names[i] : "unknown";
-}
-
 static void enter(const struct sieve_job *job, enum stage stage) {
         if (job->enter)
                 job->enter(job->userdata, stage);
