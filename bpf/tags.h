@@ -24,8 +24,8 @@ typedef __u32 tag_u32;
 /* Names below PATH_PINS, each as it is in the BPF object. */
 #define TAGS_MAPS(X)                                                                               \
         X(meta)                                                                                    \
-        X(counters) X(tags) X(rules) X(watch_devs) X(watch_dirs) X(watch_files) X(learn_until)     \
-                X(learners)
+        X(counters)                                                                                \
+        X(tags) X(rules) X(watch_devs) X(watch_dirs) X(watch_files) X(learn_until) X(learners)
 
 /* Sensors and lifecycle: the program is pinned as `prog_NAME`, its link as `link_NAME`. */
 #define TAGS_SENSORS(X)                                                                            \
@@ -40,7 +40,8 @@ typedef __u32 tag_u32;
 #define WATCH_FILES_MAX 16384 /* files that a rule named at enable */
 #define WATCH_DIRS_MAX 4096   /* directories below which a rule may name files later */
 #define WATCH_DEPTH_MAX 64    /* parents looked at above one file; deeper: tagged, untold */
-#define WATCH_RULES_MAX 8     /* rules that name one file, or files below one directory */
+#define WATCH_RULES_MAX 8     /* rules in one entry of watch_files or watch_dirs */
+#define WATCH_PAGES_MAX 32    /* entries of watch_dirs for one directory */
 #define WATCH_DEVS_MAX 32     /* file systems with watched files; over it every one is looked at */
 #define WATCH_ALIASES_MAX 16  /* cached hard links of one file whose directories are looked at */
 #define WATCH_NAME_MAX 32     /* bytes compared of a name's beginning or end */
@@ -88,7 +89,7 @@ struct tag {
 struct inode_key {
         tag_u64 ino;
         tag_u32 dev;
-        tag_u32 pad;
+        tag_u32 page; /* watch_dirs: 0 and on, while the entry before says `more`; else 0 */
 };
 
 struct watch_file {
@@ -120,7 +121,7 @@ struct dir_rule {
 
 struct watch_dir {
         tag_u32 n_rules;
-        tag_u32 pad;
+        tag_u32 more; /* 1: there is another page */
         struct dir_rule rules[WATCH_RULES_MAX];
 };
 

@@ -182,12 +182,32 @@ verified_once int rule_matches(const struct dir_rule *rule, const struct look *l
         return 1;
 }
 
+struct page_walk {
+        struct look *look;
+        struct inode_key key;
+        __u32 depth;
+};
+
+/* One page of the rules of a watched directory. */
+static long page_step(__u32 i, struct page_walk *walk) {
+        const struct watch_dir *dir;
+
+        walk->key.page = i;
+        dir = bpf_map_lookup_elem(&watch_dirs, &walk->key);
+        if (!dir)
+                return 1;
+        for (__u32 k = 0; k < WATCH_RULES_MAX && k < dir->n_rules; k++) {
+                if (rule_matches(&dir->rules[k], walk->look, walk->depth))
+                        tag_file_add(walk->look, dir->rules[k].rule);
+        }
+        return !dir->more;
+}
+
 /* One step up from the file: is this directory watched, and for such a file? */
 static long parent_step(__u32 i, struct look *look) {
         struct dentry *d = kernel_ptr(dentry, look->dentry);
         struct dentry *parent = d->d_parent;
-        struct inode_key dir_key = {};
-        const struct watch_dir *dir;
+        struct page_walk walk = { .look = look, .depth = i + 1 };
         struct inode *inode;
 
         if (parent == d || !parent) {
@@ -196,15 +216,9 @@ static long parent_step(__u32 i, struct look *look) {
         }
         inode = parent->d_inode;
         look->dentry = (__u64)parent;
-        dir_key.ino = inode->i_ino;
-        dir_key.dev = look->key.dev;
-        dir = bpf_map_lookup_elem(&watch_dirs, &dir_key);
-        if (!dir)
-                return 0;
-        for (__u32 k = 0; k < WATCH_RULES_MAX && k < dir->n_rules; k++) {
-                if (rule_matches(&dir->rules[k], look, i + 1))
-                        tag_file_add(look, dir->rules[k].rule);
-        }
+        walk.key.ino = inode->i_ino;
+        walk.key.dev = look->key.dev;
+        bpf_loop(WATCH_PAGES_MAX, page_step, &walk, 0);
         return 0;
 }
 
