@@ -182,7 +182,8 @@ static void traces_compare(struct walk *walk) {
         walk->result.frames += (uint32_t)raw->n;
         if (walk->views[VIEW_RAW]->notes->threads[walk->thread].tid !=
                     walk->views[VIEW_REDACTED]->notes->threads[walk->thread].tid ||
-            raw->n != redacted->n || memcmp(raw->pcs, redacted->pcs, raw->n * sizeof(*raw->pcs)))
+            raw->n != redacted->n ||
+            memcmp(raw->pcs, redacted->pcs, raw->n * sizeof(*raw->pcs)) != 0)
                 walk->degraded = true;
 }
 
