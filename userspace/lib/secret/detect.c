@@ -1,0 +1,40 @@
+#include "secret/detect.h"
+
+#include <errno.h>
+
+#include "secret/detect_known.h"
+#include "secret/detect_private.h"
+
+static const char *const detector_names[_DETECT_MAX] = {
+        [DETECT_PEM] = "pem",
+        [DETECT_OPENSSH] = "openssh",
+        [DETECT_DER] = "der",
+};
+
+const char *detector_to_string(enum detector detector) {
+        return detector < _DETECT_MAX ? detector_names[detector] : NULL;
+}
+
+int detect_judge(const struct key *key) {
+        int r = key_check(key);
+
+        if (r == -EBADMSG)
+                return 0;
+        if (r < 0)
+                return r;
+        r = detect_is_known(key);
+        return r < 0 ? r : !r;
+}
+
+int detect_keys(const uint8_t *window, size_t n, size_t limit, detect_hit hit, void *userdata) {
+        struct detect_job job = { window, n, limit < n ? limit : n, hit, userdata };
+        int r;
+
+        r = detect_pem(&job);
+        if (r != 0)
+                return r;
+        r = detect_openssh(&job);
+        if (r != 0)
+                return r;
+        return detect_der(&job);
+}

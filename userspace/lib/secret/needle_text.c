@@ -1,0 +1,510 @@
+/* needle_text: lines and values of text, and what of it is nobody's secret. */
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "secret/buf.h"
+#include "secret/encode.h"
+#include "secret/needle_add.h"
+
+#define DECODED_MIN 16U /* bytes that a hex or base64 value stands for, to be hunted themselves */
+#define TOKEN_MIN 16U   /* characters of a path component that may be a token */
+
+struct text {
+        const uint8_t *at;
+        size_t size;
+};
+
+struct adder {
+        struct needle_set *set;
+        uint16_t origin;
+        bool lenient;
+        unsigned *flags;
+};
+
+/* Words that stand in everyone's memory. Never hunted, never flagged as too short. */
+static const char *const common_words[] = {
+        "0",
+        "1",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "none",
+        "null",
+        "nil",
+        "auto",
+        "default",
+        "enabled",
+        "disabled",
+        "enable",
+        "disable",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "root",
+        "admin",
+        "user",
+        "username",
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "login",
+        "machine",
+        "database",
+        "production",
+        "development",
+        "undefined",
+        "anonymous",
+        "administrator",
+        "postgres",
+        "postgresql",
+        "mariadb",
+        "utf-8",
+        "utf8",
+        "info",
+        "warn",
+        "warning",
+        "error",
+        "debug",
+        "application",
+        "environment",
+        "certificate",
+        "private",
+        "require",
+        "required",
+        "optional",
+        "prefer",
+        "internal",
+        "external",
+        "connection",
+        "configuration",
+};
+
+static bool is_blank(uint8_t c) {
+        return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is_quote(uint8_t c) {
+        return c == '"' || c == '\'' || c == '`';
+}
+
+static bool is_lower(uint8_t c) {
+        return c >= 'a' && c <= 'z';
+}
+
+static bool is_upper(uint8_t c) {
+        return c >= 'A' && c <= 'Z';
+}
+
+static bool is_digit(uint8_t c) {
+        return c >= '0' && c <= '9';
+}
+
+static struct text text_trim(struct text t) {
+        while (t.size > 0 && is_blank(t.at[0])) {
+                t.at++;
+                t.size--;
+        }
+        while (t.size > 0 && is_blank(t.at[t.size - 1]))
+                t.size--;
+        return t;
+}
+
+static struct text text_from(struct text t, size_t start) {
+        return (struct text){ t.at + start, t.size - start };
+}
+
+static struct text text_unquote(struct text t) {
+        t = text_trim(t);
+        if (t.size >= 2 && is_quote(t.at[0]) && t.at[t.size - 1] == t.at[0])
+                return (struct text){ t.at + 1, t.size - 2 };
+        return t;
+}
+
+static bool is_common(struct text t) {
+        for (size_t i = 0; i < ARRAY_SIZE(common_words); i++)
+                if (strlen(common_words[i]) == t.size &&
+                    strncasecmp(common_words[i], (const char *)t.at, t.size) == 0)
+                        return true;
+        return false;
+}
+
+/* Nothing but punctuation: rules, brackets, what JSON puts on a line of its own. */
+static bool is_decoration(struct text t) {
+        for (size_t i = 0; i < t.size; i++)
+                if (t.at[i] >= 0x80 || is_lower(t.at[i]) || is_upper(t.at[i]) || is_digit(t.at[i]))
+                        return false;
+        return true;
+}
+
+/* Capitals, small letters and digits together, and long: a token, not a name. */
+static bool is_token(const uint8_t *at, size_t n) {
+        bool lower = false, upper = false, digit = false;
+
+        for (size_t i = 0; i < n; i++) {
+                lower |= is_lower(at[i]);
+                upper |= is_upper(at[i]);
+                digit |= is_digit(at[i]);
+        }
+        return n >= TOKEN_MIN && lower && upper && digit;
+}
+
+/* One path, or several with colons between them: hunting it would take the names of modules
+ * away from debuggers. base64 may begin with a slash, so no component may look like a token. */
+static bool is_path(struct text t) {
+        size_t start = 0;
+
+        if (t.size < 2 || !(t.at[0] == '/' || memcmp(t.at, "./", 2) == 0 ||
+                            memcmp(t.at, "~/", 2) == 0 || memcmp(t.at, "..", 2) == 0))
+                return false;
+        for (size_t i = 0; i <= t.size; i++) {
+                bool ends = i == t.size || t.at[i] == '/' || t.at[i] == ':';
+
+                if (!ends && (t.at[i] <= ' ' || t.at[i] == '='))
+                        return false;
+                if (!ends)
+                        continue;
+                if (is_token(t.at + start, i - start))
+                        return false;
+                if (i < t.size && t.at[i] == ':' && i + 1 < t.size && t.at[i + 1] != '/')
+                        return false;
+                start = i + 1;
+        }
+        return true;
+}
+
+/* What hex or base64 stands for: the value is the text of a key, memory has its bytes. */
+static int add_decoded(const struct adder *adder, struct text t) {
+        _cleanup_secret_buf_ struct secret_buf bytes = { 0 };
+        unsigned bits = 0, n_bits = 0;
+        bool hex = t.size % 2 == 0;
+        int r = secret_buf_reserve(&bytes, t.size);
+
+        if (r < 0)
+                return r;
+        while (t.size > 0 && t.at[t.size - 1] == '=')
+                t.size--;
+        for (size_t i = 0; i < t.size; i++)
+                hex = hex && hex_value(t.at[i]) >= 0;
+        for (size_t i = 0; i < t.size; i++) {
+                int value = hex ? hex_value(t.at[i]) : base64_value(t.at[i]);
+
+                if (value < 0)
+                        return 0;
+                bits = bits << (hex ? 4 : 6) | (unsigned)value;
+                n_bits += hex ? 4 : 6;
+                if (n_bits >= 8) {
+                        n_bits -= 8;
+                        bytes.data[bytes.size++] = (uint8_t)(bits >> n_bits);
+                }
+        }
+        if (bytes.size < DECODED_MIN)
+                return 0;
+        return needle_add_number(adder->set, bytes.data, bytes.size, adder->origin);
+}
+
+/* Hunts a value, or flags one that is too short to be hunted. */
+static int add_value(const struct adder *adder, struct text t) {
+        int r;
+
+        t = text_unquote(t);
+        if (t.size == 0 || is_common(t) || is_path(t) || is_decoration(t))
+                return 0;
+        if (t.size < NEEDLE_SIZE_MIN) {
+                if (!adder->lenient)
+                        *adder->flags |= NEEDLE_TOO_SHORT;
+                return 0;
+        }
+        r = needle_add_text(adder->set, t.at, t.size, adder->origin);
+        return r < 0 ? r : add_decoded(adder, t);
+}
+
+/* The same, and what it is without its escapes. */
+static int add_escaped(const struct adder *adder, struct text t,
+                       int (*decode)(struct secret_buf *, const uint8_t *, size_t)) {
+        _cleanup_secret_buf_ struct secret_buf plain = { 0 };
+        int r = add_value(adder, t);
+
+        if (r < 0 || !memchr(t.at, decode == decode_json ? '\\' : '%', t.size))
+                return r;
+        r = decode(&plain, t.at, t.size);
+        return r < 0 ? r : add_value(adder, (struct text){ plain.data, plain.size });
+}
+
+static size_t find(struct text t, const char *what) {
+        const uint8_t *at = memmem(t.at, t.size, what, strlen(what));
+
+        return at ? (size_t)(at - t.at) : t.size;
+}
+
+/* "scheme://user:password@host": the password, as it is and decoded. */
+static int add_userinfo(const struct adder *adder, struct text t, bool *ret_found) {
+        size_t scheme = find(t, "://"), at, colon;
+        struct text rest;
+
+        *ret_found = false;
+        if (scheme == t.size)
+                return 0;
+        rest = text_from(t, scheme + 3);
+        at = find(rest, "@");
+        colon = find(rest, ":");
+        if (at == rest.size || colon > at)
+                return 0;
+        *ret_found = true;
+        return add_escaped(adder, (struct text){ rest.at + colon + 1, at - colon - 1 }, decode_url);
+}
+
+/* The quoted string that begins at `i`: where it ends, at its second quote, or the text does. */
+static size_t quote_end(struct text t, size_t i) {
+        size_t end = i + 1;
+
+        while (end < t.size && t.at[end] != '"')
+                end += t.at[end] == '\\' ? 2 : 1;
+        return end < t.size ? end : t.size;
+}
+
+static bool colon_follows(struct text t, size_t at) {
+        while (at < t.size && is_blank(t.at[at]))
+                at++;
+        return at < t.size && t.at[at] == ':';
+}
+
+/* Every quoted string that no colon follows; a colon makes it the name of a value. */
+static int add_quoted(const struct adder *adder, struct text t, bool *ret_found) {
+        *ret_found = false;
+        for (size_t i = 0; i < t.size; i++) {
+                size_t end;
+                int r;
+
+                if (t.at[i] != '"')
+                        continue;
+                end = quote_end(t, i);
+                if (end == t.size)
+                        return 0;
+                if (!colon_follows(t, end + 1)) {
+                        *ret_found = true;
+                        r = add_escaped(adder, (struct text){ t.at + i + 1, end - i - 1 },
+                                        decode_json);
+                        if (r < 0)
+                                return r;
+                }
+                i = end;
+        }
+        return 0;
+}
+
+/* The values of JSON that stand without quotes: numbers. */
+static int add_unquoted(const struct adder *adder, struct text t) {
+        for (size_t i = 0; i < t.size; i++) {
+                size_t end = i + 1;
+                int r;
+
+                if (t.at[i] == '"') {
+                        i = quote_end(t, i);
+                        continue;
+                }
+                if (t.at[i] != ':')
+                        continue;
+                while (end < t.size && !memchr("\",{}[]", t.at[end], 6))
+                        end++;
+                r = add_value(adder, (struct text){ t.at + i + 1, end - i - 1 });
+                if (r < 0)
+                        return r;
+                i = end - 1;
+        }
+        return 0;
+}
+
+/* What stands between tags. */
+static int add_elements(const struct adder *adder, struct text t) {
+        for (size_t i = 0; i < t.size; i++) {
+                size_t end = i + 1;
+                int r;
+
+                if (t.at[i] != '>')
+                        continue;
+                while (end < t.size && t.at[end] != '<')
+                        end++;
+                if (end == t.size)
+                        return 0;
+                r = add_value(adder, (struct text){ t.at + i + 1, end - i - 1 });
+                if (r < 0)
+                        return r;
+                i = end;
+        }
+        return 0;
+}
+
+/* The pieces that `separator` makes. Only the last one may be too short: in "user:password" and
+ * "host:port:database:user:password" it is the secret. */
+static int add_pieces(const struct adder *adder, struct text t, uint8_t separator) {
+        struct adder lenient = *adder;
+
+        lenient.lenient = true;
+        for (;;) {
+                const uint8_t *at = memchr(t.at, separator, t.size);
+                int r;
+
+                if (!at)
+                        return add_value(adder, t);
+                r = add_value(&lenient, (struct text){ t.at, (size_t)(at - t.at) });
+                if (r < 0)
+                        return r;
+                t = text_from(t, (size_t)(at - t.at) + 1);
+        }
+}
+
+/* Without what a language puts behind a value: `;`, `,`, a comment after blanks. */
+static struct text without_end(struct text t) {
+        size_t comment = find(t, " #");
+
+        t.size = comment;
+        t = text_trim(t);
+        while (t.size > 0 && (t.at[t.size - 1] == ';' || t.at[t.size - 1] == ','))
+                t.size--;
+        return text_trim(t);
+}
+
+/* What a line says behind its separator. */
+static int add_assigned(const struct adder *adder, struct text value) {
+        struct text bare = without_end(text_trim(value));
+        bool found;
+        int r = add_userinfo(adder, bare, &found);
+
+        if (r < 0)
+                return r;
+        r = add_value(adder, bare);
+        if (r < 0 || found || find(bare, "://") < bare.size)
+                return r;
+        if (bare.size != text_trim(value).size) {
+                r = add_value(adder, value);
+                if (r < 0)
+                        return r;
+        }
+        return memchr(bare.at, ':', bare.size) ? add_pieces(adder, text_unquote(bare), ':') : 0;
+}
+
+static bool is_comment(struct text t) {
+        return t.at[0] == '#' || t.at[0] == ';' || (t.size > 1 && memcmp(t.at, "//", 2) == 0) ||
+               (t.size > 3 && memcmp(t.at, "<!--", 4) == 0);
+}
+
+static size_t find_separator(struct text t) {
+        for (size_t i = 0; i < t.size; i++)
+                if (t.at[i] == '=' || t.at[i] == ':')
+                        return i;
+        return t.size;
+}
+
+/* A line that only names something: "[section]", "password:", "PASSWORD=". */
+static bool is_heading(struct text t) {
+        return (t.at[0] == '[' && t.at[t.size - 1] == ']' && !memchr(t.at, '"', t.size)) ||
+               find_separator(t) == t.size - 1;
+}
+
+/* What openssl and gnutls-certtool write around the blocks of a PEM file about what is in them
+ * (public parts, and private ones that are hunted as numbers): indented, or one of these. */
+static bool is_explanatory(struct text line) {
+        static const char *const starts[] = {
+                "Bag Attributes",   "Key Attributes", "subject=",     "issuer=",
+                "subject:",         "issuer:",        "Private-Key:", "RSA Private-Key:",
+                "Public Key Info:", "-----",
+        };
+
+        if (line.size == 0 || is_blank(line.at[0]))
+                return true;
+        for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+                if (line.size >= strlen(starts[i]) &&
+                    memcmp(line.at, starts[i], strlen(starts[i])) == 0)
+                        return true;
+        return false;
+}
+
+/* The values of a line that is neither comment nor heading. */
+static int add_values(const struct adder *adder, struct text line) {
+        size_t separator = find_separator(line);
+        bool quoted, found;
+        int r = add_quoted(adder, line, &quoted);
+
+        if (r < 0)
+                return r;
+        if (line.at[0] == '<')
+                return add_elements(adder, line);
+        if (line.at[0] == '{' || line.at[0] == '[' || line.at[0] == '"')
+                return add_unquoted(adder, line);
+        if (quoted && separator == line.size)
+                return 0;
+        r = add_userinfo(adder, line, &found);
+        if (r < 0 || (separator < line.size && found && line.at[separator] == ':'))
+                return r;
+        if (separator < line.size)
+                return add_assigned(adder, text_from(line, separator + 1));
+        /* "password hunter2hunter2" of .netrc, or one word alone. */
+        return add_pieces(adder, without_end(line), ' ');
+}
+
+static int add_line(const struct adder *adder, struct text line) {
+        struct adder lenient = *adder;
+        size_t separator;
+        int r;
+
+        if (adder->lenient && is_explanatory(line))
+                return 0;
+        line = text_trim(line);
+        if (line.size == 0 || is_decoration(line))
+                return 0;
+        lenient.lenient = true;
+        if (is_comment(line) || is_heading(line))
+                return add_value(&lenient, line);
+        /* A path as the value makes the line no secret. */
+        separator = find_separator(line);
+        if (separator == line.size ||
+            !is_path(text_unquote(without_end(text_from(line, separator + 1))))) {
+                r = add_value(&lenient, line);
+                if (r < 0)
+                        return r;
+        }
+        return add_values(adder, line);
+}
+
+int needle_add_lines(struct needle_set *set, const uint8_t *text, size_t size, bool lenient,
+                     uint16_t origin, unsigned *flags) {
+        struct adder adder = { .set = set, .origin = origin, .lenient = lenient, .flags = flags };
+        struct text left = { text, size };
+
+        while (left.size > 0) {
+                const uint8_t *end = memchr(left.at, '\n', left.size);
+                size_t n = end ? (size_t)(end - left.at) : left.size;
+                int r = add_line(&adder, (struct text){ left.at, n });
+
+                if (r < 0)
+                        return r;
+                left = text_from(left, end ? n + 1 : n);
+        }
+        return 0;
+}
+
+int needle_set_add_value(struct needle_set *set, const uint8_t *bytes, size_t size,
+                         uint16_t origin) {
+        struct text value = text_trim((struct text){ bytes, size });
+        unsigned flags = 0;
+        struct adder adder = { .set = set, .origin = origin, .lenient = true, .flags = &flags };
+        size_t separator = find(value, "=");
+        bool found;
+        int r;
+
+        /* "--name=value": the name is the program's. */
+        if (value.size > 1 && value.at[0] == '-' && separator < value.size)
+                value = text_from(value, separator + 1);
+        value = text_unquote(value);
+        if (value.size < NEEDLE_VALUE_MIN || is_common(value) || is_path(value))
+                return 0;
+        r = add_userinfo(&adder, value, &found);
+        return r < 0 ? r : add_value(&adder, value);
+}
