@@ -257,52 +257,45 @@ static void fill_brief(const struct crash *crash, struct brief *brief) {
         brief_set_environment(brief, crash->policy->environment);
 }
 
-static int run_worker(struct crash *crash) {
+static uint64_t run_worker(struct crash *crash) {
         _cleanup_close_ int program_fd = -1, mem_fd = -1, pagemap_fd = -1;
         int needle_fds[BRIEF_FILES_MAX];
         struct worker_job job;
         struct brief brief;
 
-        if (worker_open(&program_fd) < 0)
-                return CAUSE_WORKER_MISSING;
-        if (identity_open_memory(&crash->identity, &mem_fd, &pagemap_fd) < 0)
-                return CAUSE_MEMORY_UNREADABLE;
         fill_brief(crash, &brief);
         for (size_t i = 0; i < crash->needles.n_open; i++)
                 needle_fds[i] = crash->needles.files[i].fd;
-
         job = (struct worker_job){
                 .brief = &brief,
                 .stream_fd = STDIN_FILENO,
                 .out_fd = crash->commit.out_fd,
                 .log_fd = STDERR_FILENO,
-                .mem_fd = mem_fd,
-                .pagemap_fd = pagemap_fd,
                 .needle_fds = needle_fds,
                 .limits = worker_limits(&crash->budget, crash->commit.room),
                 .deadline_ns = crash->budget.end_ns,
         };
-        if (worker_user(crash->arguments.root, &job.uid, &job.gid) < 0)
-                return CAUSE_WORKER_MISSING;
+        if (worker_user(crash->arguments.root, &job.uid, &job.gid) < 0 ||
+            worker_open(&program_fd) < 0)
+                return CAUSE_BIT(CAUSE_WORKER_MISSING);
+        if (identity_open_memory(&crash->identity, &mem_fd, &pagemap_fd) < 0)
+                return CAUSE_BIT(CAUSE_MEMORY_UNREADABLE);
+        job.mem_fd = mem_fd;
+        job.pagemap_fd = pagemap_fd;
+
         worker_run(program_fd, &job, &crash->outcome);
-        return 0;
+        return crash->outcome.causes;
 }
 
 static void sieve(struct crash *crash) {
         enum cause cause;
-        int missing;
+        uint64_t causes;
 
         if (commit_begin(crash->arguments.root, crash->policy, &crash->commit, &cause) < 0) {
                 refuse(crash, cause);
                 return;
         }
-        crash->record.duration_ns[STAGE_INTAKE] = clock_now_ns() - crash->start_ns;
-        missing = run_worker(crash);
-        if (missing) {
-                refuse(crash, (enum cause)missing);
-                return;
-        }
-
+        causes = run_worker(crash);
         if (crash->outcome.answered) {
                 const struct worker_result *result = &crash->outcome.result;
 
@@ -310,8 +303,8 @@ static void sieve(struct crash *crash) {
                 if (result->content > crash->verdict.content)
                         crash->verdict.content = (enum content)result->content;
         }
-        crash->verdict.causes |= crash->outcome.causes;
-        if (crash->outcome.causes)
+        crash->verdict.causes |= causes;
+        if (causes)
                 crash->verdict.content = CONTENT_REFUSE;
         if (needle_files_check(&crash->needles) < 0)
                 refuse(crash, CAUSE_NEEDLE_MISSING);
@@ -407,6 +400,7 @@ int main(int argc, char *argv[]) {
         find_needles(&crash);
         if (!refused(&crash))
                 take_slot(&crash);
+        crash.record.duration_ns[STAGE_INTAKE] = clock_now_ns() - crash.start_ns;
         if (!refused(&crash))
                 sieve(&crash);
         let_go(&crash);

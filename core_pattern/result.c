@@ -5,7 +5,9 @@
 #include "core_pattern/brief.h"
 
 /* What a worker may say of itself. Every other cause is the helper's to find. */
-#define WORKER_CAUSES (CAUSE_BIT(CAUSE_NEEDLE_TOO_SHORT) | CAUSE_BIT(CAUSE_NEEDLE_LARGE))
+#define WORKER_CAUSES                                                                              \
+        (CAUSE_BIT(CAUSE_NEEDLE_TOO_SHORT) | CAUSE_BIT(CAUSE_NEEDLE_LARGE) |                       \
+         CAUSE_BIT(CAUSE_NEEDLE_ENCRYPTED))
 #define FILE_FLAGS (NEEDLE_TOO_SHORT | NEEDLE_LARGE | NEEDLE_ENCRYPTED | NEEDLE_KEY)
 
 #define ERRNO_MAX 4095 /* MAX_ERRNO of linux/err.h */

@@ -121,6 +121,10 @@ static int needles_read(struct worker *w, struct needle_set *needles) {
                         content_raise(w, CAUSE_NEEDLE_TOO_SHORT);
                 if (w->result.file_flags[i] & NEEDLE_LARGE)
                         content_raise(w, CAUSE_NEEDLE_LARGE);
+                /* The process decrypted it with a passphrase that nobody else has: its key lies
+                 * in memory in forms that cannot be made here. */
+                if (w->result.file_flags[i] & NEEDLE_ENCRYPTED)
+                        content_raise(w, CAUSE_NEEDLE_ENCRYPTED);
         }
         return 0;
 }

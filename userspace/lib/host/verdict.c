@@ -48,6 +48,7 @@ static const char *const cause_names[_CAUSE_MAX] = {
         [CAUSE_STORE_FAILED] = "store-failed",
         [CAUSE_LOG_FAILED] = "log-failed",
         [CAUSE_INTERNAL] = "internal",
+        [CAUSE_NEEDLE_ENCRYPTED] = "needle-encrypted",
 };
 
 /* A bit in causes is all there is room for. */

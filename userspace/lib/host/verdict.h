@@ -60,6 +60,8 @@ enum cause {
         CAUSE_STORE_FAILED, /* store-failed: missing, read-only, an I/O error */
         CAUSE_LOG_FAILED,   /* log-failed: the record could not reach the audit log */
         CAUSE_INTERNAL,     /* internal: a failed system call of our own */
+        /* needles, again */
+        CAUSE_NEEDLE_ENCRYPTED, /* needle-encrypted: a key file whose key only the process knows */
         _CAUSE_MAX,
 };
 
