@@ -19,3 +19,12 @@ enum cli_exit {
 };
 
 int cmd_policy(const struct cli *cli, int argc, char **argv);
+int cmd_enable(const struct cli *cli, int argc, char **argv);
+int cmd_disable(const struct cli *cli, int argc, char **argv);
+int cmd_status(const struct cli *cli, int argc, char **argv);
+int cmd_tags(const struct cli *cli, int argc, char **argv);
+int cmd_list(const struct cli *cli, int argc, char **argv);
+int cmd_show(const struct cli *cli, int argc, char **argv);
+int cmd_extract(const struct cli *cli, int argc, char **argv);
+int cmd_redact(const struct cli *cli, int argc, char **argv);
+int cmd_audit(const struct cli *cli, int argc, char **argv);

@@ -56,7 +56,8 @@ int tip_write(int fd, const struct record_link *tip) {
                 return -errno;
         if (n != TIP_SIZE)
                 return -EIO;
-        return fsync(fd) < 0 ? -errno : 0;
+        /* What stood there before may have been longer. */
+        return ftruncate(fd, TIP_SIZE) < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
 static int log_open_locked(int dirfd, int *ret_fd) {

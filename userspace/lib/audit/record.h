@@ -26,7 +26,8 @@
  *   break:   reason expected{seq hash} found{seq hash}: the log is not what the tip says, and
  *            what is missing or changed lies before this line
  *
- * Text that is not UTF-8, or holds a NUL, is escaped (each bad byte as U+FFFD) and gets a twin
+ * Text that is not UTF-8, or holds a NUL or DEL, is escaped (each bad byte as U+FFFD) and gets a
+ * twin
  * `<key>_b64` with its true bytes. Text that was cut gets a twin `<key>_cut` with the number of
  * bytes it had. 64-bit numbers are strings. A record holds no byte of a secret: neither
  * arguments nor environment have a field.

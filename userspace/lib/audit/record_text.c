@@ -71,7 +71,8 @@ static json_t *sanitised(const char *bytes, size_t size, bool *ret_bad) {
         for (size_t i = 0; i < size;) {
                 size_t k = text_sequence((const unsigned char *)bytes + i, size - i);
 
-                if (k == 0 || bytes[i] == '\0') {
+                /* DEL is the one control character that JSON leaves as it is. */
+                if (k == 0 || bytes[i] == '\0' || bytes[i] == '\x7f') {
                         memcpy(out + n, replacement, sizeof(replacement) - 1);
                         n += sizeof(replacement) - 1;
                         bad = true;

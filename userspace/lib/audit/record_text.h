@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 /* Sets `key` of `object` to the text (NULL bytes: null), with the twins `<key>_b64` (it had
- * bytes that are not UTF-8, or a NUL) and `<key>_cut` (it was longer than `max` bytes; the value
+ * bytes that are not UTF-8, or a NUL or DEL) and `<key>_cut` (it was longer than `max` bytes; the value
  * is how long). 0 or -ENOMEM. */
 int text_put(json_t *object, const char *key, const char *bytes, size_t size, size_t max);
 
