@@ -235,6 +235,10 @@ static int check_segments(struct core_head *head, const Elf64_Ehdr *ehdr, size_t
         notes_end = head->notes_offset + head->notes_size;
         if (end == 0)
                 first = end = notes_end;
+        if (first < notes_end && head->notes_offset >= end)
+                return fault(ret_fault, ehdr->e_phoff,
+                             "the notes lie behind memory, as gcore writes them, no kernel",
+                             -ENOTSUP);
         if (first < notes_end)
                 return fault(ret_fault, ehdr->e_phoff, "memory begins before the notes end",
                              -EBADMSG);

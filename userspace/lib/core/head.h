@@ -2,7 +2,8 @@
  *
  * The head's segment table is the truth about layout: what is dumped, where it lies in the file
  * and at which address. Only ELFCLASS64, little-endian, x86-64, ET_CORE is read here; anything
- * else is -ENOTSUP. Sources: gABI chapters 4 and 5, binfmt_elf.c:elf_core_dump().
+ * else is -ENOTSUP, gdb's gcore too, which puts the notes behind memory. Sources: gABI chapters 4
+ * and 5, binfmt_elf.c:elf_core_dump().
  */
 #pragma once
 
