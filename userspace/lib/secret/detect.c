@@ -5,16 +5,6 @@
 #include "secret/detect_known.h"
 #include "secret/detect_private.h"
 
-static const char *const detector_names[_DETECT_MAX] = {
-        [DETECT_PEM] = "pem",
-        [DETECT_OPENSSH] = "openssh",
-        [DETECT_DER] = "der",
-};
-
-const char *detector_to_string(enum detector detector) {
-        return detector < _DETECT_MAX ? detector_names[detector] : NULL;
-}
-
 int detect_judge(const struct key *key) {
         int r = key_check(key);
 
