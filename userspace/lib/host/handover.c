@@ -29,7 +29,7 @@ int pattern_make(const char *helper, const char *root, char ret[CORE_PATTERN_MAX
 
         if (*helper != '/' || !pattern_word(helper) || !pattern_word(root))
                 return -EINVAL;
-        n = snprintf(pattern, sizeof(pattern), "|%s " ARGUMENTS "%s%s -- %%e", helper,
+        n = snprintf(pattern, sizeof(pattern), "|%s %s%s%s -- %%e", helper, ARGUMENTS,
                      *root ? " R=" : "", root);
         if (n < 0 || (size_t)n >= sizeof(pattern))
                 return -E2BIG;

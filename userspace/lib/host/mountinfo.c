@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,45 @@ int mount_layers_read(uint64_t id, struct mount_layers *ret) {
         if (r < 0)
                 return r;
         return mount_layers_parse(text, id, ret);
+}
+
+int mount_root_parse(const char *text, uint64_t *ret) {
+        uint64_t id = 0;
+        bool found = false;
+
+        /* Mounts on top of each other stand in order: the last is the one that is seen. */
+        while (*text) {
+                const char *end = strchrnul(text, '\n'), *at = text;
+                struct span fields[FIELD_POINT + 1];
+
+                for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+                        fields[i] = field_next(&at, end);
+                if (span_is(fields[FIELD_POINT], "/")) {
+                        id = strtoull(fields[FIELD_ID].at, NULL, 10);
+                        found = true;
+                }
+                text = *end ? end + 1 : end;
+        }
+        if (!found)
+                return -ENOENT;
+        *ret = id;
+        return 0;
+}
+
+int mount_root_read(pid_t pid, uint64_t *ret) {
+        _cleanup_free_ char *text = NULL;
+        char path[64];
+        size_t size;
+        int r;
+
+        if (pid == 0)
+                (void)snprintf(path, sizeof(path), "%s", PATH_MOUNTINFO);
+        else
+                (void)snprintf(path, sizeof(path), "/proc/%d/mountinfo", pid);
+        r = io_read_path(AT_FDCWD, path, MOUNTINFO_MAX, &text, &size);
+        if (r < 0)
+                return r;
+        return mount_root_parse(text, ret);
 }
 
 void mount_layers_done(struct mount_layers *layers) {
