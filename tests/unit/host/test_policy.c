@@ -120,6 +120,12 @@ static const struct error_case error_cases[] = {
         { "a path has no dot components", SECRET "File=/etc/../k\n",
           "coresieve: p:3: File=/etc/../k: has an empty, . or .. component; write the path as the "
           "kernel says it (for all files below a directory: /directory/**)\n" },
+        { "a path does not begin with two slashes", SECRET "File=//etc/k\n",
+          "coresieve: p:3: File=//etc/k: has an empty, . or .. component; write the path as the "
+          "kernel says it (for all files below a directory: /directory/**)\n" },
+        { "the root directory is no file", SECRET "File=/\n",
+          "coresieve: p:3: File=/: has an empty, . or .. component; write the path as the kernel "
+          "says it (for all files below a directory: /directory/**)\n" },
         { "** stands alone", SECRET "File=/etc/**.key\n",
           "coresieve: p:3: File=/etc/**.key: ** stands alone between slashes; use * within a "
           "name\n" },

@@ -87,11 +87,9 @@ const char *value_pattern(const char *text, bool walked) {
         if (text[strcspn(text, "?[]{}\\")] != '\0')
                 return "only * and ** are wildcards; put * where ?, [], {} or \\ stands";
 
-        for (const char *part = text + 1; part; part = strchr(part, '/')) {
-                size_t size;
+        for (const char *part = text + 1;; part += strcspn(part, "/") + 1) {
+                size_t size = strcspn(part, "/");
 
-                part += *part == '/';
-                size = strcspn(part, "/");
                 if (part_is_odd(part, size))
                         return "has an empty, . or .. component; write the path as the kernel "
                                "says it (for all files below a directory: /directory/**)";
@@ -100,10 +98,8 @@ const char *value_pattern(const char *text, bool walked) {
                 if (walked && part == text + 1 && part[0] == '*')
                         return "would walk the whole host; begin with a directory";
                 if (part[size] == '\0')
-                        break;
-                part += size;
+                        return NULL;
         }
-        return NULL;
 }
 _Static_assert(POLICY_PATTERN_MAX == 4095, "said in a message above");
 
