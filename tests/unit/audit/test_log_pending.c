@@ -76,6 +76,25 @@ static void the_caller_learns_why_the_log_refused(void **state) {
         assert_int_equal(place, LOG_PENDING);
 }
 
+static void a_kept_dump_whose_record_waits_is_recorded_as_withdrawn(void **state) {
+        struct scratch *s = *state;
+        _cleanup_free_ struct record *record = calloc(1, sizeof(*record));
+        enum log_place place;
+
+        append(s, "0-0-0");
+        strcpy(record->id, "0-1-a");
+        record->kept = true;
+        record->path = (struct record_text){ "/dump", 5 };
+        break_log(s);
+        assert_int_equal(log_append(s->root, record, &place), -EPERM);
+        mend_log(s);
+        append(s, "0-2-b");
+        in_log(s, "0-1-a", 1);
+        assert_int_equal(count_text(s, PATH_LOG, "\"outcome\":\"kept\""), 0);
+        assert_int_equal(count_text(s, PATH_LOG, "/dump"), 0);
+        assert_int_equal(count_text(s, PATH_LOG, "\"causes\":[\"log-failed\"]"), 1);
+}
+
 /* Somebody died between chaining the lines and unlinking them: any number of them is in. */
 static void an_interrupted_take_is_finished_without_a_second_copy(void **state) {
         struct scratch *s = *state;
@@ -399,6 +418,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 LOG_TEST(a_record_waits_and_comes_in_before_the_next),
                 LOG_TEST(the_caller_learns_why_the_log_refused),
+                LOG_TEST(a_kept_dump_whose_record_waits_is_recorded_as_withdrawn),
                 LOG_TEST(an_interrupted_take_is_finished_without_a_second_copy),
                 LOG_TEST(what_came_since_an_interrupted_take_comes_in_behind_it),
                 LOG_TEST(a_waiting_line_torn_at_any_byte_is_named_and_costs_no_other),

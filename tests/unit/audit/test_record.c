@@ -65,6 +65,7 @@ static struct record *crash_new(void) {
         record->size = 1000;
         record->has_worker = true;
         record->worker.stage = STAGE_KEEP;
+        record->worker.landlock = 6;
         report->core_size = 1U << 30;
         report->erased[REASON_NEEDLE] = 640;
         report->erased[REASON_STACK] = 8;
@@ -140,7 +141,7 @@ static void a_crash_has_exactly_the_keys_of_schema_1_in_their_order(void **state
                 "\"unwind\":{\"result\":\"same\",\"threads\":2,\"frames\":17},"
                 "\"durations_us\":{\"intake\":0,\"head\":0,\"needles\":0,\"plan\":0,"
                 "\"learn\":1234,\"unwind\":0,\"emit\":0,\"keep\":0},"
-                "\"worker\":{\"stage\":\"keep\",\"error\":null,\"signal\":null,"
+                "\"worker\":{\"stage\":\"keep\",\"error\":null,\"signal\":null,\"landlock\":6,"
                 "\"fault_offset\":\"0\"},\"policy_digest\":\"ab00000000000000"
                 "0000000000000000000000000000000000000000000000cd\"}";
         _cleanup_free_ struct record *record = crash_new();
@@ -182,8 +183,9 @@ static void a_worker_killed_without_an_answer_is_told_with_its_signal(void **sta
         record->worker_signal = 31;
         record->worker.stage = _STAGE_MAX; /* nothing of an answer that never came is read */
         body = body_of(record);
-        assert_non_null(strstr(body, "\"worker\":{\"stage\":null,\"error\":null,\"signal\":31,"
-                                     "\"fault_offset\":null}"));
+        assert_non_null(strstr(
+                body, "\"worker\":{\"stage\":null,\"error\":null,\"signal\":31,\"landlock\":null,"
+                      "\"fault_offset\":null}"));
 }
 
 static void a_workers_error_has_its_name(void **state) {
@@ -195,8 +197,9 @@ static void a_workers_error_has_its_name(void **state) {
         record->worker.stage = STAGE_HEAD;
         record->worker.fault_offset = UINT64_MAX;
         body = body_of(record);
-        assert_non_null(strstr(body, "\"worker\":{\"stage\":\"head\",\"error\":\"EBADMSG\","
-                                     "\"signal\":null,\"fault_offset\":\"18446744073709551615\"}"));
+        assert_non_null(strstr(
+                body, "\"worker\":{\"stage\":\"head\",\"error\":\"EBADMSG\","
+                      "\"signal\":null,\"landlock\":6,\"fault_offset\":\"18446744073709551615\"}"));
 }
 
 static void an_access_has_exactly_its_keys(void **state) {

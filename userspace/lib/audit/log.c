@@ -63,8 +63,21 @@ static enum log_place kernel_put(const char *body) {
         return n > 0 && write(fd, line, (size_t)n) == n ? LOG_KERNEL : LOG_LOST;
 }
 
+/* The same record as it will be true once the caller has withdrawn the dump. */
+static int unkept_body(const struct record *record, char **ret, size_t *ret_size) {
+        _cleanup_free_ struct record *copy = malloc(sizeof(*copy));
+
+        if (!copy)
+                return -ENOMEM;
+        *copy = *record;
+        copy->kept = false;
+        copy->path = (struct record_text){ 0 };
+        verdict_raise(&copy->verdict, CONTENT_REFUSE, CAUSE_LOG_FAILED);
+        return record_body(copy, ret, ret_size);
+}
+
 int log_append(const char *root, const struct record *record, enum log_place *ret_place) {
-        _cleanup_free_ char *body = NULL;
+        _cleanup_free_ char *body = NULL, *unkept = NULL;
         _cleanup_close_ int run_dirfd = -1;
         size_t size;
         int r;
@@ -78,6 +91,10 @@ int log_append(const char *root, const struct record *record, enum log_place *re
         if (r == 0) {
                 *ret_place = LOG_WRITTEN;
                 return 0;
+        }
+        if (record->kept && unkept_body(record, &unkept, &size) == 0) {
+                free(body);
+                body = TAKE_PTR(unkept);
         }
         if (private_dir(root, PATH_RUN, true, &run_dirfd) == 0 &&
             pending_put(run_dirfd, body, size) == 0)

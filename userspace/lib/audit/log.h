@@ -14,7 +14,7 @@
  * When the log cannot be written (its disk is full, read-only, locked too long), the record goes
  * to PATH_RUN/pending.jsonl instead and is taken in by the next append that succeeds, once; and
  * failing that to the kernel log. Nothing is lost silently, and the caller learns it, for then
- * no dump may be kept.
+ * no dump may be kept: what waits says so already (outcome metadata, cause log-failed).
  */
 #pragma once
 

@@ -20,7 +20,7 @@
  *            erased{reason: bytes} found{detector: count} found_encrypted
  *            hits{values detected}: fragments found besides those of files
  *            unwind{result threads frames} durations_us{stage: µs}
- *            worker{stage error signal fault_offset} policy_digest
+ *            worker{stage error signal landlock fault_offset} policy_digest
  *   access:  verb target uid loginuid destination
  *   recovered: bytes sha256 text: a torn last line was cut off; text is its leading ASCII
  *   break:   reason expected{seq hash} found{seq hash}: the log is not what the tip says, and

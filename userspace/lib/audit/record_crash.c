@@ -235,6 +235,8 @@ static void put_worker(const struct record *record, struct record_json *json) {
         record_put(&inner, "error", told ? error_name(record->worker.error) : json_null());
         record_put(&inner, "signal",
                    record->worker_signal ? json_integer(record->worker_signal) : json_null());
+        record_put(&inner, "landlock",
+                   told ? json_integer((json_int_t)record->worker.landlock) : json_null());
         if (told)
                 record_put_u64(&inner, "fault_offset", record->worker.fault_offset);
         else

@@ -10,8 +10,8 @@
 #include <stddef.h>
 
 /* Sets `key` of `object` to the text (NULL bytes: null), with the twins `<key>_b64` (it had
- * bytes that are not UTF-8, or a NUL or DEL) and `<key>_cut` (it was longer than `max` bytes; the value
- * is how long). 0 or -ENOMEM. */
+ * bytes that are not UTF-8, or a NUL or DEL) and `<key>_cut` (it was longer than `max` bytes; the
+ * value is how long). 0 or -ENOMEM. */
 int text_put(json_t *object, const char *key, const char *bytes, size_t size, size_t max);
 
 /* How many of the first `size` bytes are the UTF-8 sequence at `bytes`: 1 to 4, or 0 when none
