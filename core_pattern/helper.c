@@ -262,6 +262,7 @@ static uint64_t run_worker(struct crash *crash) {
         int needle_fds[BRIEF_FILES_MAX];
         struct worker_job job;
         struct brief brief;
+        int r;
 
         fill_brief(crash, &brief);
         for (size_t i = 0; i < crash->needles.n_open; i++)
@@ -278,8 +279,10 @@ static uint64_t run_worker(struct crash *crash) {
         if (worker_user(crash->arguments.root, &job.uid, &job.gid) < 0 ||
             worker_open(&program_fd) < 0)
                 return CAUSE_BIT(CAUSE_WORKER_MISSING);
-        if (identity_open_memory(&crash->identity, &mem_fd, &pagemap_fd) < 0)
-                return CAUSE_BIT(CAUSE_MEMORY_UNREADABLE);
+        r = identity_open_memory(&crash->identity, &mem_fd, &pagemap_fd);
+        if (r < 0) /* -ENOENT, -ESRCH: it was killed while it was being dumped */
+                return r == -ENOENT || r == -ESRCH ? CAUSE_BIT(CAUSE_CORE_CUT)
+                                                   : CAUSE_BIT(CAUSE_MEMORY_UNREADABLE);
         job.mem_fd = mem_fd;
         job.pagemap_fd = pagemap_fd;
 

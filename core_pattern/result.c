@@ -36,6 +36,7 @@ static const struct {
         { -EROFS, STAGE_EMIT, CAUSE_STORE_FAILED },
         { -E2BIG, STAGE_NEEDLES, CAUSE_NEEDLE_LARGE },
         { -ENODATA, ANY_STAGE, CAUSE_CORE_CUT },
+        { -ESRCH, ANY_STAGE, CAUSE_CORE_CUT }, /* PAGEMAP_SCAN, when the process was killed */
         { -E2BIG, ANY_STAGE, CAUSE_CORE_LARGE },
         { -EIO, ANY_STAGE, CAUSE_MEMORY_UNREADABLE },
         { -EFAULT, ANY_STAGE, CAUSE_MEMORY_UNREADABLE },

@@ -108,6 +108,7 @@ static const struct cause_case {
         { "another process's stream is identity", STAGE_HEAD, -ESTALE, CAUSE_IDENTITY },
         { "too many needles are needle-large", STAGE_NEEDLES, -E2BIG, CAUSE_NEEDLE_LARGE },
         { "a death while learning is core-cut", STAGE_LEARN, -ENODATA, CAUSE_CORE_CUT },
+        { "a death before memory is read is core-cut", STAGE_PLAN, -ESRCH, CAUSE_CORE_CUT },
         { "a death while emitting is core-cut", STAGE_EMIT, -ENODATA, CAUSE_CORE_CUT },
         { "an unreadable page is memory-unreadable", STAGE_LEARN, -EIO, CAUSE_MEMORY_UNREADABLE },
         { "a secret first met while emitting is disagree", STAGE_EMIT, -EBADMSG, CAUSE_DISAGREE },
