@@ -19,12 +19,18 @@
 
 #define DROP_IN_SUFFIX ".conf"
 
-DEFINE_CLEANUP(policy, struct policy, policy_free)
-
 static void list_free(char **list) {
         for (char **at = list; at && *at; at++)
                 free(*at);
         free(list);
+}
+
+DEFINE_CLEANUP(policy, struct policy, policy_free)
+DEFINE_CLEANUP(list, char *, list_free)
+
+static inline void cleanup_dir(DIR **dir) {
+        if (*dir)
+                (void)closedir(*dir);
 }
 
 void policy_free(struct policy *policy) {
@@ -286,78 +292,73 @@ static int name_compare(const void *a, const void *b) {
         return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The names of the drop-ins in directory `fd`, sorted; *ret is NULL-terminated. -E2BIG over the
- * limit. */
-static int list_drop_ins(int fd, char ***ret) {
-        _cleanup_(cleanup_free) char **names = calloc(POLICY_FILES_MAX + 1, sizeof(*names));
-        DIR *dir;
+/* The names of the drop-ins in `dir`, sorted; *ret is NULL-terminated. -E2BIG over the limit. */
+static int list_drop_ins(DIR *dir, char ***ret) {
+        _cleanup_(cleanup_list) char **names = calloc(POLICY_FILES_MAX + 1, sizeof(*names));
         size_t n = 0;
-        int r = 0;
 
         if (!names)
                 return -ENOMEM;
-        fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        if (fd < 0)
-                return -errno;
-        dir = fdopendir(fd);
-        if (!dir) {
-                r = -errno;
-                (void)close(fd);
-                return r;
-        }
         for (;;) {
                 struct dirent *entry;
 
                 errno = 0;
                 entry = readdir(dir);
-                if (!entry) {
-                        r = -errno;
+                if (!entry && errno != 0)
+                        return -errno;
+                if (!entry)
                         break;
-                }
                 if (!is_drop_in(entry->d_name))
                         continue;
-                if (n == POLICY_FILES_MAX) {
-                        r = -E2BIG;
-                        break;
-                }
+                if (n == POLICY_FILES_MAX)
+                        return -E2BIG;
                 names[n] = strdup(entry->d_name);
-                if (!names[n++]) {
-                        r = -ENOMEM;
-                        break;
-                }
-        }
-        (void)closedir(dir);
-        if (r < 0) {
-                list_free(TAKE_PTR(names));
-                return r;
+                if (!names[n])
+                        return -ENOMEM;
+                n++;
         }
         qsort(names, n, sizeof(*names), name_compare);
         *ret = TAKE_PTR(names);
         return 0;
 }
 
-DEFINE_CLEANUP(list, char *, list_free)
-
 _Static_assert(POLICY_FILES_MAX == 256, "said in a message below");
+
+/* Opens the directory of drop-ins. *ret_dir stays NULL when there is none, or after an error that
+ * was told. */
+static int load_open_drop_ins(struct load *load, const char *dir, const char *remedy,
+                              DIR **ret_dir) {
+        _cleanup_close_ int fd = -1;
+        struct stat st;
+        DIR *stream;
+
+        if (lstat(dir, &st) < 0 && errno == ENOENT)
+                return 0;
+        if (load_open(load, AT_FDCWD, dir, dir, S_IFDIR, remedy, &fd) < 0)
+                return 0;
+        stream = fdopendir(fd);
+        if (!stream)
+                return -errno;
+        fd = -1; /* the stream's now */
+        *ret_dir = stream;
+        return 0;
+}
 
 static int load_drop_ins(struct load *load, const char *root) {
         static const char remedy[] = "make it readable for root, or remove it";
         _cleanup_(cleanup_list) char **names = NULL;
+        _cleanup_(cleanup_dir) DIR *stream = NULL;
         _cleanup_free_ char *dir = NULL;
-        _cleanup_close_ int fd = -1;
-        struct stat st;
         int r;
 
         if (asprintf(&dir, "%s%s", root, PATH_POLICY_DIR) < 0) {
                 dir = NULL;
                 return -ENOMEM;
         }
-        if (lstat(dir, &st) < 0 && errno == ENOENT)
-                return 0;
-        r = load_open(load, AT_FDCWD, dir, dir, S_IFDIR, remedy, &fd);
-        if (r < 0)
-                return 0;
-        r = list_drop_ins(fd, &names);
+        r = load_open_drop_ins(load, dir, remedy, &stream);
+        if (r < 0 || !stream)
+                return r;
+        r = list_drop_ins(stream, &names);
         if (r == -ENOMEM)
                 return r;
         if (r < 0) {
@@ -366,14 +367,14 @@ static int load_drop_ins(struct load *load, const char *root) {
                 return 0;
         }
 
-        for (char **name = names; *name; name++) {
+        for (char **name = names; name && *name; name++) {
                 _cleanup_free_ char *full = NULL;
 
                 if (asprintf(&full, "%s/%s", dir, *name) < 0) {
                         full = NULL;
                         return -ENOMEM;
                 }
-                r = load_file(load, fd, *name, full, full + strlen(root), remedy);
+                r = load_file(load, dirfd(stream), *name, full, full + strlen(root), remedy);
                 if (r < 0)
                         return r;
         }

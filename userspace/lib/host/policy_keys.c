@@ -13,12 +13,12 @@
 
 struct key {
         enum section section;
+        enum content least; /* of a level */
         const char *name;
-        bool list; /* may stand several times */
         /* Returns 0, -EINVAL (told) or -ENOMEM. NULL: in the design, but not here yet. */
         int (*set)(struct policy_reader *r, const struct key *key, char *value);
-        size_t field;       /* offset in the section's struct */
-        enum content least; /* of a level */
+        size_t field; /* offset in the section's struct */
+        bool list;    /* may stand several times */
 };
 
 static int bad_value(struct policy_reader *r, const struct key *key, const char *value,
@@ -271,46 +271,42 @@ static int set_file(struct policy_reader *r, const struct key *key, char *value)
 
 /* --- the table -------------------------------------------------------------------------------- */
 
-#define IN_DEFAULT(name, set, field, ...)                                                          \
-        { SECTION_DEFAULT, name, false, set, offsetof(struct policy, field), __VA_ARGS__ }
-#define IN_SECRET(name, list, set, field, ...)                                                     \
-        { SECTION_SECRET, name, list, set, offsetof(struct policy_secret, field), __VA_ARGS__ }
-#define IN_PROCESS(name, set, field, ...)                                                          \
-        { SECTION_PROCESS, name, false, set, offsetof(struct policy_process, field), __VA_ARGS__ }
-#define LATER(section, name)                                                                       \
-        { section, name, true, NULL, 0, CONTENT_DETECT }
+#define DEFAULT(member) .section = SECTION_DEFAULT, .field = offsetof(struct policy, member)
+#define SECRET(member) .section = SECTION_SECRET, .field = offsetof(struct policy_secret, member)
+#define PROCESS(member) .section = SECTION_PROCESS, .field = offsetof(struct policy_process, member)
 
+/* clang-format off */
 static const struct key keys[] = {
-        IN_DEFAULT("Untagged", set_content, untagged, CONTENT_DETECT),
-        IN_DEFAULT("Tagged", set_content, tagged, CONTENT_REDACT),
-        IN_DEFAULT("UnknownHistory", set_content, unknown, CONTENT_REDACT),
-        IN_DEFAULT("Blind", set_blind, blind, CONTENT_REFUSE),
-        IN_DEFAULT("AcceptBlind", set_accept_blind, accept_blind_tmpfs, CONTENT_DETECT),
-        IN_DEFAULT("Deadline", set_seconds, deadline_sec, CONTENT_DETECT),
-        IN_DEFAULT("DumpMax", set_dump_max, store_dump_max, CONTENT_DETECT),
-        IN_DEFAULT("StoreMax", set_bytes, store_total_max, CONTENT_DETECT),
-        IN_DEFAULT("KeepFree", set_bytes, store_keep_free, CONTENT_DETECT),
-        IN_DEFAULT("RLimit", set_rlimit, ignore_rlimit, CONTENT_DETECT),
-        { SECTION_DEFAULT, "KeepEnvironment", true, set_environment,
-          offsetof(struct policy, environment), CONTENT_DETECT },
-        LATER(SECTION_DEFAULT, "SyscallTracepoints"),
-        LATER(SECTION_DEFAULT, "SealTo"),
-        LATER(SECTION_DEFAULT, "Mode"),
+        { DEFAULT(untagged), .name = "Untagged", .set = set_content, .least = CONTENT_DETECT },
+        { DEFAULT(tagged), .name = "Tagged", .set = set_content, .least = CONTENT_REDACT },
+        { DEFAULT(unknown), .name = "UnknownHistory", .set = set_content, .least = CONTENT_REDACT },
+        { DEFAULT(blind), .name = "Blind", .set = set_blind },
+        { DEFAULT(accept_blind_tmpfs), .name = "AcceptBlind", .set = set_accept_blind },
+        { DEFAULT(deadline_sec), .name = "Deadline", .set = set_seconds },
+        { DEFAULT(store_dump_max), .name = "DumpMax", .set = set_dump_max },
+        { DEFAULT(store_total_max), .name = "StoreMax", .set = set_bytes },
+        { DEFAULT(store_keep_free), .name = "KeepFree", .set = set_bytes },
+        { DEFAULT(ignore_rlimit), .name = "RLimit", .set = set_rlimit },
+        { DEFAULT(environment), .name = "KeepEnvironment", .set = set_environment, .list = true },
+        { .section = SECTION_DEFAULT, .name = "SyscallTracepoints" },
+        { .section = SECTION_DEFAULT, .name = "SealTo" },
+        { .section = SECTION_DEFAULT, .name = "Mode" },
 
-        IN_SECRET("File", true, set_file, label, CONTENT_DETECT),
-        IN_SECRET("Holder", true, set_holder, holders, CONTENT_DETECT),
-        IN_SECRET("Content", false, set_secret_content, content, CONTENT_REDACT),
-        LATER(SECTION_SECRET, "SealTo"),
-        LATER(SECTION_SECRET, "Mode"),
+        { .section = SECTION_SECRET, .name = "File", .set = set_file, .list = true },
+        { SECRET(holders), .name = "Holder", .set = set_holder, .list = true },
+        { SECRET(content), .name = "Content", .set = set_secret_content, .least = CONTENT_REDACT },
+        { .section = SECTION_SECRET, .name = "SealTo" },
+        { .section = SECTION_SECRET, .name = "Mode" },
 
-        IN_PROCESS("Exe", set_pattern, exe, CONTENT_DETECT),
-        IN_PROCESS("User", set_user, user, CONTENT_DETECT),
-        IN_PROCESS("Unit", set_unit, unit, CONTENT_DETECT),
-        IN_PROCESS("Content", set_process_content, content, CONTENT_DETECT),
-        LATER(SECTION_PROCESS, "Cgroup"),
-        LATER(SECTION_PROCESS, "SealTo"),
-        LATER(SECTION_PROCESS, "Mode"),
+        { PROCESS(exe), .name = "Exe", .set = set_pattern },
+        { PROCESS(user), .name = "User", .set = set_user },
+        { PROCESS(unit), .name = "Unit", .set = set_unit },
+        { PROCESS(content), .name = "Content", .set = set_process_content, .least = CONTENT_DETECT },
+        { .section = SECTION_PROCESS, .name = "Cgroup" },
+        { .section = SECTION_PROCESS, .name = "SealTo" },
+        { .section = SECTION_PROCESS, .name = "Mode" },
 };
+/* clang-format on */
 _Static_assert(ARRAY_SIZE(keys) <= 64, "seen_keys holds a bit for each");
 
 static const char *const section_names[_SECTION_MAX] = {
