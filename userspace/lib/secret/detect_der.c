@@ -113,7 +113,7 @@ static int detect_encrypted(const struct detect_job *job) {
 
         for (;;) {
                 const uint8_t *at = memmem(job->window + from, job->n - from, pbes2, sizeof(pbes2));
-                size_t inner, outer, next;
+                size_t inner, outer, next = 0;
                 int r;
 
                 if (!at)

@@ -426,14 +426,34 @@ static int look_short(struct hunt *hunt, size_t start) {
         return 0;
 }
 
+/* A 4-aligned word that may stand in a short needle: at one of its first four bytes. */
+static int look_short_around(struct hunt *hunt, size_t at) {
+        for (size_t back = 0; back < SHORT_WINDOW && back <= at; back++) {
+                int r = look_short(hunt, at - back);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
 static int hunt_short(struct hunt *hunt) {
         const struct filter first = hunt->index->short_first;
+        const uint8_t *buf = hunt->buf;
+        size_t at = 0;
 
-        for (size_t at = 0; at + SHORT_WINDOW <= hunt->n; at += SHORT_WINDOW) {
-                if (!filter_get(&first, load32(hunt->buf + at) * HASH_A))
-                        continue;
-                for (size_t back = 0; back < SHORT_WINDOW && back <= at; back++) {
-                        int r = look_short(hunt, at - back);
+        for (; at + SHORT_WINDOW <= hunt->n; at += SHORT_WINDOW) {
+                /* Four words at once while there are four; most have nothing. */
+                while (at + UNROLLED * SHORT_WINDOW <= hunt->n &&
+                       !(filter_get(&first, load32(buf + at) * HASH_A) |
+                         filter_get(&first, load32(buf + at + SHORT_WINDOW) * HASH_A) |
+                         filter_get(&first, load32(buf + at + 2 * SHORT_WINDOW) * HASH_A) |
+                         filter_get(&first, load32(buf + at + 3 * SHORT_WINDOW) * HASH_A)))
+                        at += UNROLLED * SHORT_WINDOW;
+                if (at + SHORT_WINDOW > hunt->n)
+                        break;
+                if (filter_get(&first, load32(buf + at) * HASH_A)) {
+                        int r = look_short_around(hunt, at);
 
                         if (r != 0)
                                 return r;

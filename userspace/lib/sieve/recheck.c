@@ -8,66 +8,82 @@
 #include "base/cleanup.h"
 #include "sieve/fill.h"
 
-/* Karp and Rabin 1987: the hash of `width` bytes is a polynomial in BASE modulo 2^64, so that the
- * hash one byte further costs one multiplication. One roll finds fragments, a second one (only
- * if there are any) the first bytes of needles that are shorter than a fragment. */
+/* Karp and Rabin 1987: the hash of WINDOW bytes is a polynomial in BASE modulo 2^64, so that the
+ * hash one byte further costs one multiplication. Its coefficients are not the bytes but 64 bits
+ * drawn for each byte value, so that the last byte, too, reaches the high bits, which are looked
+ * at. It is computed at every byte of memory; of the needles every eighth window is known: any
+ * fragment holds one of them, and a hit is compared byte by byte to both sides. (The matcher in
+ * secret/fragment.c does the reverse: every window of the needles, every eighth of memory.) */
 #define BASE 0x9e3779b97f4a7c15ULL
-#define SPREAD 0xd6e8feb86659fd93ULL /* the low bits of a polynomial decide little: spread them */
+#define WINDOW 8U
 
+/* A filter of bits, one per hash, before the table: 32 in a word, found by the low bits. Its size
+ * is one of few, so that the shift is a constant in the loop over every byte. */
+#define FILTER_LOG_1 13U /* log2 of words: 32 KiB, an L1 cache */
+#define FILTER_LOG_2 15U
+#define FILTER_LOG_3 16U /* 256 KiB: half of an L2 cache */
+#define FILTER_LOG_4 18U
+#define FILTER_LOG_5 21U /* 8 MiB */
 #define BITS_PER_HASH 64U
-#define BITS_LOG_MIN 12U
-#define BITS_LOG_MAX 23U /* 1 MiB */
 
 /* One multiplication waits for the one before; four places of a block do not. */
 #define LANES 4U
 
 #define TAIL (FRAGMENT_SIZE - 1U) /* bytes of the last block that a fragment may begin in */
 
-struct roll {
-        size_t width;
-        uint64_t out; /* BASE^width: takes the oldest byte away */
-        uint64_t *seen;
-        unsigned seen_shift;
-        uint32_t *slots; /* place + 1 in `bytes`; open addressing by hash */
-        unsigned slots_shift;
+_Static_assert(FRAGMENT_SIZE >= 2 * WINDOW - 1, "a fragment must hold a known window");
+_Static_assert(NEEDLE_SIZE_MIN >= WINDOW, "so must a short needle");
+
+struct window { /* where it stands in a needle */
+        uint32_t needle, at;
 };
 
 struct recheck {
+        const struct needle_set *set;
         const struct plan *plan;
-        uint8_t *bytes; /* all needles, each with its size before it */
-        size_t n_bytes;
-        struct roll fragments, prefixes;
-        bool has_fragments, has_prefixes;
+        bool empty;
+
+        uint64_t come[256]; /* by byte: its coefficient */
+        uint64_t gone[256]; /* and what takes it away again: times BASE^WINDOW */
+        uint32_t *filter;
+        unsigned filter_log;
+        struct window *slots; /* open addressing by hash; needle + 1, 0 is empty */
+        uint16_t *tags;       /* some bits of each slot's hash */
+        unsigned slots_shift;
+
         uint8_t tail[TAIL]; /* the last bytes before `next` */
         uint64_t next;      /* offset behind the last block */
 };
 
 DEFINE_CLEANUP(recheck, struct recheck, recheck_free)
 
-static uint64_t hash_of(const uint8_t *at, size_t width) {
+/* Steele, Lea, Flood 2014 (splitmix64): bits without structure from a counter. */
+static uint64_t mix(uint64_t x) {
+        x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+        x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+        return x ^ x >> 31;
+}
+
+static uint64_t hash_of(const struct recheck *recheck, const uint8_t *at) {
         uint64_t h = 0;
 
-        for (size_t i = 0; i < width; i++)
-                h = h * BASE + at[i];
+        for (size_t i = 0; i < WINDOW; i++)
+                h = h * BASE + recheck->come[at[i]];
         return h;
 }
 
-static int roll_init(struct roll *roll, size_t width, size_t n) {
-        unsigned bits = BITS_LOG_MIN, slots = 4;
+/* The hash one byte further: of at[1] to at[WINDOW]. */
+static inline uint64_t hash_next(const struct recheck *recheck, uint64_t h, const uint8_t *at) {
+        return h * BASE + recheck->come[at[WINDOW]] - recheck->gone[at[0]];
+}
 
-        roll->width = width;
-        roll->out = 1;
-        for (size_t i = 0; i < width; i++)
-                roll->out *= BASE;
-        while (bits < BITS_LOG_MAX && ((size_t)1 << bits) < n * BITS_PER_HASH)
-                bits++;
-        while (((size_t)1 << slots) < n + n / 4 + 1)
-                slots++;
-        roll->seen = calloc(((size_t)1 << bits) / 64, sizeof(*roll->seen));
-        roll->slots = calloc((size_t)1 << slots, sizeof(*roll->slots));
-        roll->seen_shift = 64 - bits;
-        roll->slots_shift = 64 - slots;
-        return roll->seen && roll->slots ? 0 : -ENOMEM;
+/* Not the bits that find the slot. */
+static uint16_t tag_of(uint64_t h) {
+        return (uint16_t)(h >> 5);
+}
+
+static uint32_t window_bit(uint64_t h) {
+        return 1U << h % 32;
 }
 
 /* Neither zeros nor fill, which are all over a redacted core. */
@@ -84,69 +100,81 @@ static bool says_something(const uint8_t *at, size_t n) {
         return true;
 }
 
-/* Notes the `size` bytes at `place`, found by the hash of their first `width`. */
-static void roll_add(struct recheck *recheck, struct roll *roll, size_t place, size_t size) {
-        const uint8_t *at = recheck->bytes + place;
-        uint64_t h = hash_of(at, roll->width) * SPREAD, bit = h >> roll->seen_shift;
-        size_t mask = SIZE_MAX >> roll->slots_shift, i = h >> roll->slots_shift;
-
-        if (!says_something(at, size))
-                return;
-        for (; roll->slots[i] != 0; i = (i + 1) & mask)
-                if (roll == &recheck->fragments &&
-                    memcmp(recheck->bytes + roll->slots[i] - 1, at, size) == 0)
-                        return;
-        roll->slots[i] = (uint32_t)place + 1;
-        roll->seen[bit / 64] |= 1ULL << bit % 64;
+/* Do two windows have the same surroundings, as far as fragments around them reach? A needle
+ * that repeats itself would otherwise fill the table with one hash. */
+static bool same_surroundings(const struct needle *a, uint32_t a_at, const struct needle *b,
+                              uint32_t b_at) {
+        if (a == b && a_at == b_at)
+                return true;
+        return a_at >= WINDOW && b_at >= WINDOW && a->size - a_at >= FRAGMENT_SIZE &&
+               b->size - b_at >= FRAGMENT_SIZE &&
+               memcmp(a->bytes + a_at - WINDOW, b->bytes + b_at - WINDOW, WINDOW + FRAGMENT_SIZE) ==
+                       0;
 }
 
-/* One byte with the size stands before a short needle, so that a place alone tells it. */
-static int copy_needles(struct recheck *recheck, const struct needle_set *set) {
-        size_t n = needle_set_count(set), place = 0;
+static void add_window(struct recheck *recheck, uint32_t number, uint32_t at) {
+        const struct needle *needle = needle_set_at(recheck->set, number);
+        uint64_t h = hash_of(recheck, needle->bytes + at);
+        size_t mask = SIZE_MAX >> recheck->slots_shift, i = h >> recheck->slots_shift;
 
-        for (size_t i = 0; i < n; i++)
-                recheck->n_bytes += needle_set_at(set, i)->size + 1;
-        recheck->bytes = malloc(recheck->n_bytes + 1);
-        if (!recheck->bytes)
+        for (; recheck->slots[i].needle != 0; i = (i + 1) & mask)
+                if (recheck->tags[i] == tag_of(h) &&
+                    same_surroundings(needle_set_at(recheck->set, recheck->slots[i].needle - 1),
+                                      recheck->slots[i].at, needle, at))
+                        return;
+        recheck->slots[i] = (struct window){ number + 1, at };
+        recheck->tags[i] = tag_of(h);
+        recheck->filter[h >> (64 - recheck->filter_log)] |= window_bit(h);
+}
+
+/* Every eighth window of a needle; of a short one, which must match whole, the first. */
+static size_t windows_of(const struct needle *needle) {
+        return needle->size < FRAGMENT_SIZE ? 1 : needle->size / WINDOW;
+}
+
+static int build(struct recheck *recheck) {
+        static const unsigned logs[] = { FILTER_LOG_1, FILTER_LOG_2, FILTER_LOG_3, FILTER_LOG_4,
+                                         FILTER_LOG_5 };
+        size_t n_needles = needle_set_count(recheck->set), n = 0, log = 0;
+        unsigned slots = 4;
+        uint64_t power = 1;
+
+        for (size_t i = 0; i < n_needles; i++)
+                n += windows_of(needle_set_at(recheck->set, i));
+        recheck->empty = n == 0;
+        while (log + 1 < ARRAY_SIZE(logs) && ((size_t)32 << logs[log]) < n * BITS_PER_HASH)
+                log++;
+        while (((size_t)1 << slots) < n + n / 2)
+                slots++;
+        recheck->filter_log = logs[log];
+        recheck->filter = calloc((size_t)1 << logs[log], sizeof(*recheck->filter));
+        recheck->slots = calloc((size_t)1 << slots, sizeof(*recheck->slots));
+        recheck->tags = calloc((size_t)1 << slots, sizeof(*recheck->tags));
+        recheck->slots_shift = 64 - slots;
+        if (!recheck->filter || !recheck->slots || !recheck->tags)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                const struct needle *needle = needle_set_at(set, i);
-                bool is_short = needle->size < FRAGMENT_SIZE;
 
-                recheck->bytes[place++] = is_short ? (uint8_t)needle->size : 0;
-                memcpy(recheck->bytes + place, needle->bytes, needle->size);
-                if (is_short)
-                        roll_add(recheck, &recheck->prefixes, place, needle->size);
-                for (size_t k = 0; k + FRAGMENT_SIZE <= needle->size; k++)
-                        roll_add(recheck, &recheck->fragments, place + k, FRAGMENT_SIZE);
-                place += needle->size;
+        for (size_t i = 0; i < WINDOW; i++)
+                power *= BASE;
+        for (uint64_t byte = 0; byte < 256; byte++) {
+                recheck->come[byte] = mix((byte + 1) * BASE);
+                recheck->gone[byte] = recheck->come[byte] * power;
         }
+        for (size_t i = 0; i < n_needles; i++)
+                for (size_t k = 0; k < windows_of(needle_set_at(recheck->set, i)); k++)
+                        add_window(recheck, (uint32_t)i, (uint32_t)(k * WINDOW));
         return 0;
 }
 
 int recheck_new(const struct needle_set *set, const struct plan *plan, struct recheck **ret) {
         _cleanup_(cleanup_recheck) struct recheck *recheck = calloc(1, sizeof(*recheck));
-        size_t n_fragments = 0, n_short = 0;
         int r;
 
         if (!recheck)
                 return -ENOMEM;
-        for (size_t i = 0; i < needle_set_count(set); i++) {
-                size_t size = needle_set_at(set, i)->size;
-
-                n_fragments += size < FRAGMENT_SIZE ? 0 : size - FRAGMENT_SIZE + 1;
-                n_short += size < FRAGMENT_SIZE;
-        }
+        recheck->set = set;
         recheck->plan = plan;
-        recheck->has_fragments = n_fragments > 0;
-        recheck->has_prefixes = n_short > 0;
-        r = roll_init(&recheck->fragments, FRAGMENT_SIZE, n_fragments);
-        if (r < 0)
-                return r;
-        r = roll_init(&recheck->prefixes, NEEDLE_SIZE_MIN, n_short);
-        if (r < 0)
-                return r;
-        r = copy_needles(recheck, set);
+        r = build(recheck);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(recheck);
@@ -156,14 +184,10 @@ int recheck_new(const struct needle_set *set, const struct plan *plan, struct re
 void recheck_free(struct recheck *recheck) {
         if (!recheck)
                 return;
-        if (recheck->bytes)
-                explicit_bzero(recheck->bytes, recheck->n_bytes);
         explicit_bzero(recheck->tail, sizeof(recheck->tail));
-        free(recheck->bytes);
-        free(recheck->fragments.seen);
-        free(recheck->fragments.slots);
-        free(recheck->prefixes.seen);
-        free(recheck->prefixes.slots);
+        free(recheck->filter);
+        free(recheck->slots);
+        free(recheck->tags);
         free(recheck);
 }
 
@@ -174,87 +198,124 @@ struct stretch {
         size_t n;
 };
 
-/* The hash at `at` was seen: is a needle there, and not in a range that is kept on purpose? */
-static bool is_secret(const struct recheck *recheck, const struct roll *roll, uint64_t h,
-                      const struct stretch *s, size_t at) {
-        size_t mask = SIZE_MAX >> roll->slots_shift;
+static bool counts(const struct recheck *recheck, const struct stretch *s, size_t at, size_t n) {
+        return says_something(s->buf + at, n) && !plan_is_spared(recheck->plan, s->offset + at, n);
+}
 
-        for (size_t i = h >> roll->slots_shift; roll->slots[i] != 0; i = (i + 1) & mask) {
-                const uint8_t *needle = recheck->bytes + roll->slots[i] - 1;
-                size_t size = roll->width == FRAGMENT_SIZE ? FRAGMENT_SIZE : needle[-1];
+/* The window at `at` equals the one at `from` of the needle: does a fragment around it? */
+static bool is_secret_around(const struct recheck *recheck, const struct stretch *s, size_t at,
+                             const struct needle *needle, size_t from) {
+        size_t before = 0, behind = WINDOW;
 
-                if (size <= s->n - at && memcmp(s->buf + at, needle, size) == 0 &&
-                    !plan_is_spared(recheck->plan, s->offset + at, size))
+        if (needle->size < FRAGMENT_SIZE)
+                return needle->size <= s->n - at &&
+                       memcmp(s->buf + at, needle->bytes, needle->size) == 0 &&
+                       counts(recheck, s, at, needle->size);
+        while (before < WINDOW && before < at && before < from &&
+               s->buf[at - before - 1] == needle->bytes[from - before - 1])
+                before++;
+        while (behind < FRAGMENT_SIZE && behind < s->n - at && behind < needle->size - from &&
+               s->buf[at + behind] == needle->bytes[from + behind])
+                behind++;
+        for (size_t start = at - before; start + FRAGMENT_SIZE <= at + behind; start++)
+                if (counts(recheck, s, start, FRAGMENT_SIZE))
+                        return true;
+        return false;
+}
+
+/* The hash of the window at `at` is in the filter. */
+static __attribute__((noinline)) bool is_secret(const struct recheck *recheck, uint64_t h,
+                                                const struct stretch *s, size_t at) {
+        size_t mask = SIZE_MAX >> recheck->slots_shift;
+
+        for (size_t i = h >> recheck->slots_shift; recheck->slots[i].needle != 0;
+             i = (i + 1) & mask) {
+                const struct needle *needle;
+                struct window window = recheck->slots[i];
+
+                if (recheck->tags[i] != tag_of(h))
+                        continue;
+                needle = needle_set_at(recheck->set, window.needle - 1);
+                if (memcmp(s->buf + at, needle->bytes + window.at, WINDOW) == 0 &&
+                    is_secret_around(recheck, s, at, needle, window.at))
                         return true;
         }
         return false;
 }
 
-static inline bool roll_seen(const struct roll *roll, uint64_t h) {
-        uint64_t bit = h >> roll->seen_shift;
-
-        return roll->seen[bit / 64] >> bit % 64 & 1;
+static inline uint32_t filter_get(const struct recheck *recheck, uint64_t h, unsigned log) {
+        return recheck->filter[h >> (64 - log)] >> h % 32;
 }
 
-/* Places [from, to), each with `width` bytes behind it. */
-static bool scan_places(const struct recheck *recheck, const struct roll *roll,
-                        const struct stretch *s, size_t from, size_t to) {
-        const uint8_t *buf = s->buf;
+/* Places [from, to), each with WINDOW bytes behind it. */
+static bool scan_places(const struct recheck *recheck, const struct stretch *s, size_t from,
+                        size_t to) {
         uint64_t h;
 
         if (from >= to)
                 return false;
-        h = hash_of(buf + from, roll->width);
+        h = hash_of(recheck, s->buf + from);
         for (size_t at = from;; at++) {
-                if (roll_seen(roll, h * SPREAD) && is_secret(recheck, roll, h * SPREAD, s, at))
+                if ((filter_get(recheck, h, recheck->filter_log) & 1) &&
+                    is_secret(recheck, h, s, at))
                         return true;
                 if (at + 1 == to)
                         return false;
-                h = h * BASE + buf[at + roll->width] - roll->out * buf[at];
+                h = hash_next(recheck, h, s->buf + at);
         }
 }
 
-/* The same places in lanes side by side, `each` long, from place 0 on. */
-static bool scan_lanes(const struct recheck *recheck, const struct roll *roll,
-                       const struct stretch *s, size_t each) {
-        const size_t width = roll->width;
-        const uint64_t out = roll->out;
-        uint64_t h[LANES];
+/* The same in lanes side by side, `each` places long, from the first place on. `log` is that of
+ * the filter: a constant where this is called. */
+static inline __attribute__((always_inline)) bool
+scan_lanes(const struct recheck *recheck, const struct stretch *s, size_t each, unsigned log) {
+        const uint8_t *a = s->buf, *b = a + each, *c = b + each, *d = c + each;
+        uint64_t ha = hash_of(recheck, a), hb = hash_of(recheck, b);
+        uint64_t hc = hash_of(recheck, c), hd = hash_of(recheck, d);
 
-        if (each == 0)
-                return false;
-        for (size_t lane = 0; lane < LANES; lane++)
-                h[lane] = hash_of(s->buf + lane * each, width);
         for (size_t i = 0; i < each; i++) {
-                bool any = false;
+                uint32_t in_a = filter_get(recheck, ha, log), in_b = filter_get(recheck, hb, log);
+                uint32_t in_c = filter_get(recheck, hc, log), in_d = filter_get(recheck, hd, log);
 
-                for (size_t lane = 0; lane < LANES; lane++)
-                        any |= roll_seen(roll, h[lane] * SPREAD);
-                for (size_t lane = 0; any && lane < LANES; lane++)
-                        if (roll_seen(roll, h[lane] * SPREAD) &&
-                            is_secret(recheck, roll, h[lane] * SPREAD, s, lane * each + i))
-                                return true;
-                for (size_t lane = 0; lane < LANES; lane++) {
-                        const uint8_t *at = s->buf + lane * each + i;
-
-                        h[lane] = h[lane] * BASE + at[width] - out * at[0];
-                }
+                if (__builtin_expect((in_a | in_b | in_c | in_d) & 1, 0) &&
+                    (((in_a & 1) && is_secret(recheck, ha, s, i)) ||
+                     ((in_b & 1) && is_secret(recheck, hb, s, each + i)) ||
+                     ((in_c & 1) && is_secret(recheck, hc, s, 2 * each + i)) ||
+                     ((in_d & 1) && is_secret(recheck, hd, s, 3 * each + i))))
+                        return true;
+                ha = hash_next(recheck, ha, a + i);
+                hb = hash_next(recheck, hb, b + i);
+                hc = hash_next(recheck, hc, c + i);
+                hd = hash_next(recheck, hd, d + i);
         }
         return false;
 }
 
-static bool scan(const struct recheck *recheck, const struct roll *roll, const struct stretch *s) {
-        size_t places = s->n < roll->width ? 0 : s->n - roll->width + 1;
-        /* A lane steps one byte beyond its last place. */
-        size_t each = places == 0 ? 0 : (places - 1) / LANES;
-
-        return scan_lanes(recheck, roll, s, each) ||
-               scan_places(recheck, roll, s, each * LANES, places);
+static bool scan_in_lanes(const struct recheck *recheck, const struct stretch *s, size_t each) {
+        switch (recheck->filter_log) {
+        case FILTER_LOG_1:
+                return scan_lanes(recheck, s, each, FILTER_LOG_1);
+        case FILTER_LOG_2:
+                return scan_lanes(recheck, s, each, FILTER_LOG_2);
+        case FILTER_LOG_3:
+                return scan_lanes(recheck, s, each, FILTER_LOG_3);
+        case FILTER_LOG_4:
+                return scan_lanes(recheck, s, each, FILTER_LOG_4);
+        default:
+                return scan_lanes(recheck, s, each, FILTER_LOG_5);
+        }
 }
 
 static bool holds_secret(const struct recheck *recheck, const struct stretch *s) {
-        return (recheck->has_fragments && scan(recheck, &recheck->fragments, s)) ||
-               (recheck->has_prefixes && scan(recheck, &recheck->prefixes, s));
+        size_t places = s->n < WINDOW ? 0 : s->n - WINDOW + 1;
+        /* A lane steps one byte beyond its last place. */
+        size_t each = places == 0 ? 0 : (places - 1) / LANES;
+
+        if (recheck->empty)
+                return false;
+        if (each > 0 && scan_in_lanes(recheck, s, each))
+                return true;
+        return scan_places(recheck, s, each * LANES, places);
 }
 
 /* The tail with `n` bytes behind it (TAIL at most), which follow it in the core. */
