@@ -26,6 +26,8 @@ static int parse(const char *text, size_t size, struct policy **ret, char **ret_
         return r;
 }
 
+#define INVISIBLE                                                                                  \
+        "holds an invisible character (a no-break space, a byte order mark); type the line anew\n"
 #define SECRET "[Secret s]\nFile=/k\n"
 
 struct error_case {
@@ -174,6 +176,14 @@ static const struct error_case error_cases[] = {
           "coresieve: p:1: ends in a carriage return; convert the file to Unix line ends\n"
           "coresieve: p: holds no section; a policy without rules is written as [Default] "
           "alone\n" },
+        { "a path does not end in a no-break space", SECRET "File=/l\u00a0\n",
+          "coresieve: p:3: " INVISIBLE },
+        { "a byte order mark is told", "\ufeff[Default]\n[Secret s]\nFile=/k\n",
+          "coresieve: p:1: " INVISIBLE },
+        { "a zero-width space is told", "[Process p]\nExe=/usr/\u200bbin/x\nUser=0\n",
+          "coresieve: p:2: " INVISIBLE },
+        { "a comment hides no line behind a line separator", SECRET "# x\u2028File=/l\n",
+          "coresieve: p:3: " INVISIBLE },
         { "a message carries no control bytes of the file", "[Default]\n\xc3\xa4=1\n",
           "coresieve: p:2: \\xc3\\xa4=: unknown key in [Default]; one of Untagged, Tagged, "
           "UnknownHistory, Blind, AcceptBlind, Deadline, DumpMax, StoreMax, KeepFree, RLimit, "
@@ -220,6 +230,7 @@ static void everything_that_exists_is_read(void **state) {
                                    "[Secret sign]\n"
                                    "Content=refuse\n"
                                    "File=/etc/signer/with space/*\n"
+                                   "File=/etc/schl\u00fcssel/\u20ac/\xff\xc2\n"
                                    "[Process v]\n"
                                    "Exe=/**/vault\n"
                                    "User=root\n"
@@ -256,12 +267,13 @@ static void everything_that_exists_is_read(void **state) {
         assert_int_equal(p->secrets[1].content, CONTENT_REFUSE);
         assert_null(p->secrets[1].holders);
 
-        assert_int_equal(p->n_rules, 3);
+        assert_int_equal(p->n_rules, 4);
         assert_string_equal(p->rules[1].pattern, "/etc/a=b#c;d");
         assert_int_equal(p->rules[1].line, 18);
         assert_string_equal(p->rules[1].file, "p");
         assert_string_equal(p->rules[2].pattern, "/etc/signer/with space/*");
         assert_int_equal(p->rules[2].secret, 1);
+        assert_string_equal(p->rules[3].pattern, "/etc/schl\u00fcssel/\u20ac/\xff\xc2");
 
         assert_int_equal(p->n_processes, 2);
         assert_string_equal(p->processes[0].exe, "/**/vault");

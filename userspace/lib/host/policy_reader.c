@@ -131,6 +131,39 @@ static bool has_control(const char *line, size_t size) {
         return false;
 }
 
+/* Spaces, separators, joiners and direction marks of Unicode that an editor does not show, or
+ * shows as a blank or a new line: a path that ends in one names nothing, and a rule behind a
+ * U+2028 of a comment is never read. */
+static bool is_invisible(uint32_t c) {
+        static const struct {
+                uint32_t first, last;
+        } ranges[] = {
+                { 0x80, 0xa0 },     { 0xad, 0xad },     { 0x2000, 0x200f }, { 0x2028, 0x202f },
+                { 0x205f, 0x206f }, { 0x3000, 0x3000 }, { 0xfeff, 0xfeff },
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+                if (c >= ranges[i].first && c <= ranges[i].last)
+                        return true;
+        return false;
+}
+
+/* All of them are UTF-8 sequences of two or three bytes; other bytes are not looked at. */
+static bool has_invisible(const char *line, size_t size) {
+        const unsigned char *at = (const unsigned char *)line;
+
+        for (; size >= 2; at++, size--) {
+                if ((at[0] & 0xe0) == 0xc0 &&
+                    is_invisible((uint32_t)(at[0] & 0x1f) << 6 | (at[1] & 0x3f)))
+                        return true;
+                if ((at[0] & 0xf0) == 0xe0 && size >= 3 &&
+                    is_invisible((uint32_t)(at[0] & 0x0f) << 12 | (uint32_t)(at[1] & 0x3f) << 6 |
+                                 (at[2] & 0x3f)))
+                        return true;
+        }
+        return false;
+}
+
 /* Returns 0, -EINVAL (told) or -ENOMEM. */
 static int take_line(struct policy_reader *r, char *line, size_t size) {
         int k;
@@ -143,6 +176,10 @@ static int take_line(struct policy_reader *r, char *line, size_t size) {
                                     "Unix line ends");
         if (has_control(line, size))
                 return reader_error(r, r->line, "holds a NUL or control byte; remove it");
+        if (has_invisible(line, size))
+                return reader_error(r, r->line,
+                                    "holds an invisible character (a no-break space, a byte "
+                                    "order mark); type the line anew");
 
         line = trim(line);
         if (*line == '\0' || *line == '#' || *line == ';')
