@@ -34,6 +34,11 @@ struct builder_segment {
         const char *file;     /* NT_FILE names it */
 };
 
+struct builder_bytes {
+        uint8_t *bytes;
+        size_t size;
+};
+
 struct builder {
         int fd;
         struct core_head *head;
@@ -41,7 +46,8 @@ struct builder {
         struct source *source;
         /* what the thread's registers and auxv say */
         uint64_t rsp, rip, vdso;
-        bool no_files; /* NT_FILE is missing */
+        bool no_files;                         /* NT_FILE is missing */
+        const struct builder_bytes *own_notes; /* instead of all of these; borrowed */
 };
 
 static inline void builder_done(struct builder *b) {
@@ -52,11 +58,6 @@ static inline void builder_done(struct builder *b) {
                 (void)close(b->fd);
 }
 #define _cleanup_builder_ _cleanup_(builder_done)
-
-struct builder_bytes {
-        uint8_t *bytes;
-        size_t size;
-};
 
 static inline void builder_put(struct builder_bytes *to, const void *from, size_t n) {
         to->bytes = realloc(to->bytes, to->size + n);
@@ -145,7 +146,10 @@ static inline void builder_make(struct builder *b, const struct builder_segment 
 
         if (!phdrs)
                 abort();
-        builder_notes(b, &notes, segments, n);
+        if (b->own_notes)
+                builder_put(&notes, b->own_notes->bytes, b->own_notes->size);
+        else
+                builder_notes(b, &notes, segments, n);
         phdrs[0] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = table_end, .p_filesz = notes.size };
         at = (table_end + notes.size + BUILDER_PAGE - 1) / BUILDER_PAGE * BUILDER_PAGE;
         for (size_t i = 0; i < n; i++) {
