@@ -230,6 +230,8 @@ static int scan_once(const struct source *source, struct pagemap_scan *scan) {
                 scan->category_inverted &= ~PAGE_CATEGORY_GUARD;
                 n = ioctl(source->pagemap_fd, PAGEMAP_SCAN_IOCTL, scan);
         }
+        if (n < 0 && errno == ESRCH)
+                return -ENODATA;
         return n < 0 ? -errno : n;
 }
 
@@ -305,18 +307,13 @@ static int live_add_segment(struct source *source, const struct segment *s, stru
         return add_by_entries(source, s, plan);
 }
 
-/* A process that was killed has no mappings: scanning them finds nothing, and says so without
- * an error. Only mem tells the two apart: it reads 0 bytes, at any address. */
+/* A process that was killed has no mappings: older kernels scan them, find nothing, and do not
+ * say why. Reading its pagemap ends at once, whatever the address; unlike a read of mem it brings
+ * no page into being. */
 static int live_finish(struct source *source) {
-        uint8_t byte;
+        uint64_t entry;
 
-        for (size_t i = 0; i < source->n_loads; i++) {
-                const struct segment *s = &source->head->segments[source->loads[i]];
-
-                if (s->address < USER_END)
-                        return pread(source->fd, &byte, 1, (off_t)s->address) == 0 ? -ENODATA : 0;
-        }
-        return 0;
+        return read_entries(source, 0, &entry, 1);
 }
 
 static const struct source_kind kind_live = {
