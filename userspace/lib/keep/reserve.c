@@ -21,6 +21,7 @@
 
 struct reserve {
         int fd; /* its locks end with it, also when we are killed */
+        unsigned slot;
 };
 
 static void cleanup_closedir(DIR **dir) {
@@ -128,9 +129,22 @@ static uint64_t left_of(uint64_t limit, uint64_t taken) {
         return limit > taken ? limit - taken : 0;
 }
 
+static uint64_t room_of(const struct policy *policy, uint64_t used, uint64_t free_bytes,
+                        uint64_t reserved) {
+        uint64_t room = policy->store_dump_max;
+
+        if (left_of(policy->store_total_max, saturating_add(used, reserved)) < room)
+                room = left_of(policy->store_total_max, saturating_add(used, reserved));
+        /* What others have already written is counted twice here, as taken and as promised: the
+         * error is on the safe side and ends with their dump. */
+        if (left_of(free_bytes, saturating_add(policy->store_keep_free, reserved)) < room)
+                room = left_of(free_bytes, saturating_add(policy->store_keep_free, reserved));
+        return room;
+}
+
 static int room_left(int store_dirfd, const struct policy *policy, uint64_t reserved,
                      uint64_t *ret) {
-        uint64_t used = 0, free_bytes, room = policy->store_dump_max;
+        uint64_t used = 0, free_bytes, room;
         struct statvfs fs;
         int r = store_used(store_dirfd, &used);
 
@@ -139,20 +153,16 @@ static int room_left(int store_dirfd, const struct policy *policy, uint64_t rese
         if (fstatvfs(store_dirfd, &fs) < 0)
                 return -errno;
         free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-        if (left_of(policy->store_total_max, saturating_add(used, reserved)) < room)
-                room = left_of(policy->store_total_max, saturating_add(used, reserved));
-        /* What others have already written is counted twice here, as taken and as promised: the
-         * error is on the safe side and ends with their dump. */
-        if (left_of(free_bytes, saturating_add(policy->store_keep_free, reserved)) < room)
-                room = left_of(free_bytes, saturating_add(policy->store_keep_free, reserved));
+        room = room_of(policy, used, free_bytes, reserved);
         if (room < STORE_USEFUL)
-                return -ENOSPC;
+                return room_of(policy, used, free_bytes, 0) < STORE_USEFUL ? -ENOSPC : -EAGAIN;
         *ret = room;
         return 0;
 }
 
 /* Under the lock of the whole file. */
-static int take_slot(int fd, int store_dirfd, const struct policy *policy, uint64_t *ret_bytes) {
+static int take_slot(int fd, int store_dirfd, const struct policy *policy, unsigned *ret_slot,
+                     uint64_t *ret_bytes) {
         uint64_t reserved, room;
         unsigned slot;
         int r = slots_scan(fd, &reserved, &slot);
@@ -164,6 +174,7 @@ static int take_slot(int fd, int store_dirfd, const struct policy *policy, uint6
                 return r;
         if (pwrite(fd, &room, sizeof(room), (off_t)(slot * SLOT_SIZE)) != sizeof(room))
                 return -EIO;
+        *ret_slot = slot;
         *ret_bytes = room;
         return 0;
 }
@@ -185,7 +196,7 @@ int reserve_take(const char *root, int store_dirfd, const struct policy *policy,
         r = private_lock(fd, LOCK_EX, STORE_LOCK_MS);
         if (r < 0)
                 return r == -ETIMEDOUT ? -EDEADLK : r;
-        r = take_slot(fd, store_dirfd, policy, ret_bytes);
+        r = take_slot(fd, store_dirfd, policy, &reserve->slot, ret_bytes);
         if (flock(fd, LOCK_UN) < 0 && r == 0)
                 r = -errno;
         if (r < 0)
@@ -193,6 +204,19 @@ int reserve_take(const char *root, int store_dirfd, const struct policy *policy,
         reserve->fd = TAKE_FD(fd);
         *ret = TAKE_PTR(reserve);
         return 0;
+}
+
+int reserve_settle(struct reserve *reserve, uint64_t bytes) {
+        ssize_t n;
+        int r = private_lock(reserve->fd, LOCK_EX, STORE_LOCK_MS);
+
+        if (r < 0)
+                return r;
+        n = pwrite(reserve->fd, &bytes, sizeof(bytes), (off_t)(reserve->slot * SLOT_SIZE));
+        r = n == (ssize_t)sizeof(bytes) ? 0 : -EIO;
+        if (flock(reserve->fd, LOCK_UN) < 0)
+                return -errno;
+        return r;
 }
 
 void reserve_release(struct reserve *reserve) {

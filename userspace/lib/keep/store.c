@@ -77,6 +77,16 @@ int store_reserve(struct store *store, const struct policy *policy, uint64_t *re
         return reserve_take(store->root, store->dirfd, policy, &store->reserve, ret_bytes);
 }
 
+int store_settle(struct store *store, int fd) {
+        struct stat st;
+
+        if (!store->reserve)
+                return -EINVAL;
+        if (fstat(fd, &st) < 0)
+                return -errno;
+        return reserve_settle(store->reserve, (uint64_t)st.st_size);
+}
+
 int store_create(struct store *store, int *ret_fd) {
         int fd = openat(store->dirfd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 

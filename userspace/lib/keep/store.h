@@ -30,10 +30,15 @@ void store_close(struct store *store); /* gives back the reservation; NULL is fi
 
 /* Reserves room for one dump: the smaller of policy->store_dump_max and what is left under
  * store_total_max and store_keep_free, given the reservations of others. One per store_open().
- * -ENOSPC when nothing useful (under STORE_USEFUL) is left or STORE_FILES_MAX is reached;
- * -EDEADLK when the lock timed out; -EBUSY when all slots are taken. */
+ * -ENOSPC when nothing useful (under STORE_USEFUL) is left or STORE_FILES_MAX is reached; -EAGAIN
+ * when others have promised themselves what is left, which ends with their dumps; -EDEADLK when
+ * the lock timed out; -EBUSY when all slots are taken. */
 #define STORE_USEFUL (1U << 20)
 int store_reserve(struct store *store, const struct policy *policy, uint64_t *ret_bytes);
+
+/* The file is whole: gives back what was reserved beyond its size. An error costs others room
+ * until this store is closed, nothing else. */
+int store_settle(struct store *store, int fd);
 
 /* An unnamed file to write to, 0600, O_WRONLY for the worker's use; the caller closes it. */
 int store_create(struct store *store, int *ret_fd);
