@@ -90,7 +90,7 @@ static int add_private_block(struct file *file, const struct pem_block *block) {
                 return r;
         r = block->encrypted ? -EKEYREJECTED : key_parse(der.data, der.size, &key);
         if (r < 0) {
-                file->flags |= r == -EKEYREJECTED ? NEEDLE_ENCRYPTED : NEEDLE_UNPARSED;
+                file->flags |= NEEDLE_ENCRYPTED;
                 r = needle_add_bytes(file->set, der.data, der.size, file->origin);
                 return r < 0 ? r : add_pem_text(file, block->body, block->body_size);
         }

@@ -300,7 +300,7 @@ int needle_add_key(struct needle_set *set, const struct key *key, uint16_t origi
                 return -ENOMEM;
         *flags |= NEEDLE_KEY;
         if (key->kind == KEY_OTHER)
-                *flags |= NEEDLE_UNPARSED;
+                *flags |= NEEDLE_ENCRYPTED;
         r = needle_add_bytes(set, key->secret.bytes, key->secret.size, origin);
         if (r < 0)
                 return r;

@@ -199,7 +199,8 @@ struct stretch {
 };
 
 static bool counts(const struct recheck *recheck, const struct stretch *s, size_t at, size_t n) {
-        return says_something(s->buf + at, n) && !plan_is_spared(recheck->plan, s->offset + at, n);
+        return says_something(s->buf + at, n) &&
+               !(recheck->plan && plan_is_spared(recheck->plan, s->offset + at, n));
 }
 
 /* The window at `at` equals the one at `from` of the needle: does a fragment around it? */

@@ -14,7 +14,7 @@
 
 struct recheck; /* opaque; remembers the end of the last block, so that nothing hides between */
 
-/* `set` and `plan` must outlive it; `plan` tells the spared ranges. */
+/* `set` and `plan` must outlive it; `plan` tells the spared ranges; NULL: none. */
 int recheck_new(const struct needle_set *set, const struct plan *plan, struct recheck **ret);
 void recheck_free(struct recheck *recheck);
 
