@@ -80,6 +80,8 @@ static const struct decide_case cases[] = {
 
         { "a tag without a file leaves nothing to hunt", FILE_TAG,
           SAYS(STACKS, C(NEEDLE_MISSING), TAGGED) },
+        { "a tag without a file is still under Tagged=", "Tagged=refuse\n", FILE_TAG,
+          SAYS(REFUSE, C(NEEDLE_MISSING) | C(POLICY_CONTENT), TAGGED) },
         { "a tag without a reason is a tag", .tagged = true,
           SAYS(STACKS, C(NEEDLE_MISSING), TAGGED) },
         { "a tag that lost files cannot be hunted whole", FILE_TAG, .files = PLAIN,
@@ -157,6 +159,8 @@ static const struct decide_case cases[] = {
         { "a process that cannot be told, no dump", .proc_error = -EBADMSG,
           SAYS(REFUSE, C(IDENTITY), CLEAN) },
         { "a process that is gone, no dump", .no_proc = true, SAYS(REFUSE, C(IDENTITY), CLEAN) },
+        { "a process that is gone holds nothing", .no_proc = true, FILE_TAG, .files = HELD,
+          SAYS(REFUSE, C(IDENTITY), TAGGED) },
         { "every reason is told, not only the strictest", .changed = true, .rlimit_zero = true,
           .seeding = true, .exe = "/usr/bin/vault", .not_dumpable = true,
           SAYS(REFUSE,

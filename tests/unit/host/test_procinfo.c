@@ -142,6 +142,9 @@ static const struct fake_case fake_cases[] = {
           .cgroup = "1:name=systemd:/system.slice/a.service\n0::/system.slice/b.service\n",
           .want_cgroup = "/system.slice/b.service",
           .want_unit = "b.service" },
+        { .name = "a hybrid host outside of any unit",
+          .cgroup = "1:name=systemd:/a\n0::/b\n",
+          .want_cgroup = "/b" },
         { .name = "an old host without the unified hierarchy",
           .cgroup = "3:cpu,cpuacct:/c.service\n1:name=systemd:/user.slice\n",
           .want_cgroup = "/user.slice" },
@@ -337,6 +340,27 @@ static void a_long_comm_is_cut_and_stays_text(void **state) {
         fake_end(&fake);
 }
 
+static void a_bad_stat_is_an_error(void **state) {
+        static const char *const stats[] = { "42 x) " TAIL, "42 (x " TAIL, "42 (x) S x 1\n",
+                                             "42 (x) S 7 1\n", "42 )(" TAIL };
+        struct procinfo info;
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(stats); i++) {
+                struct fake fake;
+
+                fake_start(&fake);
+                assert_int_equal(symlinkat("/x", fake.fd, "exe"), 0);
+                write_text(&fake, "stat", stats[i]);
+                assert_int_equal(procinfo_read(fake.fd, &info), -EBADMSG);
+                assert_int_equal(info.start_ticks, 0);
+                assert_int_equal(info.comm_size, 0);
+                assert_int_equal(info.uid, 1000); /* the others were read all the same */
+                procinfo_done(&info);
+                fake_end(&fake);
+        }
+}
+
 static void a_nul_hides_nothing(void **state) {
         static const char status[] = STATUS "\0Uid:\t0\t0\n";
         struct procinfo info;
@@ -451,6 +475,7 @@ static const struct CMUnitTest plain_tests[] = {
         cmocka_unit_test(limits_hold),
         cmocka_unit_test(a_long_cgroup_is_not_cut),
         cmocka_unit_test(a_long_comm_is_cut_and_stays_text),
+        cmocka_unit_test(a_bad_stat_is_an_error),
         cmocka_unit_test(a_nul_hides_nothing),
         cmocka_unit_test(each_missing_file_is_an_error),
         cmocka_unit_test(this_process_is_read),

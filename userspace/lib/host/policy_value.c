@@ -10,6 +10,7 @@
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+#define UNIT_NAME_MAX 255U /* bytes, as systemd has it */
 #define PATH_PASSWD "/etc/passwd"
 #define PASSWD_LINES_MAX 100000U /* accounts looked at for one name */
 
@@ -108,7 +109,7 @@ const char *value_unit(const char *text) {
                                                 ".mount",   ".swap",  "*" };
         size_t size = strlen(text);
 
-        if (size > 255)
+        if (size > UNIT_NAME_MAX)
                 return "longer than any unit name (255 bytes)";
         if (strspn(text, LETTERS DIGITS ":_.@\\-*") != size)
                 return "not a unit name; letters, digits, :_.@\\- and * for a wildcard";
