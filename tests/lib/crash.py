@@ -65,7 +65,6 @@ class Sieve:
     def __init__(self, policy, wrapper="tee_helper"):
         self.policy, self.wrapper = policy, wrapper
         self.tee = wrapper == "tee_helper"
-        self.made_user = False
         self.entered = False
 
     def __enter__(self):
@@ -90,13 +89,19 @@ class Sieve:
             os.makedirs(os.path.join(self.root, d))
         write(os.path.join(self.root, "etc/coresieve/policy.conf"),
               self.policy.replace("{dir}", self.dir))
-        try:
-            pwd.getpwnam(USER)
-        except KeyError:
-            subprocess.run(["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent",
-                            "--shell", "/usr/sbin/nologin", USER], check=True)
-            self.made_user = True
+        os.makedirs(os.path.join(self.root, "var/lib/coresieve/dumps"), mode=0o700)
+        # The worker's user is looked up below the root: the host's own passwd stays as it is.
+        uid = next(u for u in range(60999, 60000, -1) if not self.taken(u))
+        write(os.path.join(self.root, "etc/passwd"),
+              f"{USER}:x:{uid}:{uid}::/nonexistent:/usr/sbin/nologin\n")
         self.enable()
+
+    @staticmethod
+    def taken(uid):
+        try:
+            return bool(pwd.getpwuid(uid))
+        except KeyError:
+            return False
 
     def enable(self):
         self.command("enable")
@@ -172,8 +177,6 @@ class Sieve:
         finally:
             write(PATTERN, self.old[0])
             write(LIMIT, self.old[1])
-            if self.made_user:
-                subprocess.run(["userdel", USER], stderr=subprocess.DEVNULL)
             shutil.rmtree(self.dir, ignore_errors=True)
             self.lock.close()
 
