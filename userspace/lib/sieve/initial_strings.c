@@ -78,10 +78,14 @@ static int erase(const struct finder *f, uint64_t address, uint64_t size, enum r
         return 0;
 }
 
+/* The NUL stays: what is left is still a list of strings. */
 static int erase_value(const struct finder *f, uint64_t address, const uint8_t *value, size_t size,
                        enum reason reason) {
         int r = needle_set_add_value(f->needles, value, size, f->origin);
 
+        if (r < 0)
+                return r;
+        r = range_set_add(f->keep, address + size, 1);
         if (r < 0)
                 return r;
         return erase(f, address, size, reason);
@@ -267,9 +271,9 @@ static int take_all(const struct finder *f) {
                 r = erase(f, start, f->execfn - start, REASON_ENVIRONMENT);
                 if (r < 0)
                         return r;
-                start = path_end;
+                start = path_end + 1;
         }
-        return erase(f, start, f->end - start, REASON_ENVIRONMENT);
+        return start < f->end ? erase(f, start, f->end - start, REASON_ENVIRONMENT) : 0;
 }
 
 int initial_strings_find(const struct core_head *head, const struct core_notes *notes,

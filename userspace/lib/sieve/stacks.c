@@ -204,7 +204,8 @@ static int compare_segment(const void *a, const void *b) {
  * dead memory known to be dead. */
 static void settle(struct stacks *found, const struct core_head *head,
                    const struct segment *initial) {
-        qsort(found->stacks, found->n, sizeof(*found->stacks), compare_segment);
+        if (found->n > 0)
+                qsort(found->stacks, found->n, sizeof(*found->stacks), compare_segment);
         for (size_t i = 0; i < found->n; i++) {
                 struct stack *stack = &found->stacks[i];
                 const struct segment *s = &head->segments[stack->segment];
