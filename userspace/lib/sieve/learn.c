@@ -76,8 +76,8 @@ static int on_fragment(void *userdata, size_t start, size_t end, const struct ne
         if (w->offset + end <= SWEEP_BEFORE || from >= to ||
             plan_is_spared(l->plan, from, to - from))
                 return 0;
-        /* The windows overlap: each fragment counts where it begins. */
-        if (from >= w->offset && from < w->offset + w->n)
+        /* The windows overlap: each fragment counts where it begins, or where a hole ends. */
+        if ((from >= w->offset || w->fresh) && from < w->offset + w->n)
                 l->report->hits[origin]++;
         return plan_erase(l->plan, from, to - from,
                           origin == SIEVE_ORIGIN_DETECTED ? REASON_DETECTED : REASON_NEEDLE);
@@ -102,18 +102,17 @@ static int on_container(void *userdata, const struct detection *d) {
 
 static int learn_window(void *userdata, const struct sweep_window *w) {
         struct learner *l = userdata;
-        const uint8_t *from = w->bytes - SWEEP_BEFORE;
         int r;
 
         if (!w->bytes)
                 return 0;
-        l->window = w;
-        /* In a window of zeros only the end of a needle that began before can lie. */
+        /* What of a fragment reaches into zeros, the windows around have seen. */
         if (bytes_are_zero(w->bytes, w->n))
-                return fragment_hunt(l->index, from, SWEEP_BEFORE + MIN(w->n, SWEEP_BEFORE),
-                                     on_fragment, l);
+                return 0;
 
-        r = fragment_hunt(l->index, from, SWEEP_BEFORE + w->n + SWEEP_BEFORE, on_fragment, l);
+        l->window = w;
+        r = fragment_hunt(l->index, w->bytes - SWEEP_BEFORE, SWEEP_BEFORE + w->n + SWEEP_BEFORE,
+                          on_fragment, l);
         if (r != 0 || !l->containers)
                 return r;
         return detect_keys(w->bytes, w->n + w->ahead, w->n, on_container, l);

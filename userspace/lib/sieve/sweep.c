@@ -114,6 +114,7 @@ int sweep_run(struct sweep *sweep, sweep_each each, void *userdata) {
         struct reader reader = { .sweep = sweep, .bytes = bytes };
         uint64_t at = 0;
         size_t have = 0;
+        bool fresh = true;
         int r;
 
         if (!bytes)
@@ -121,7 +122,9 @@ int sweep_run(struct sweep *sweep, sweep_each each, void *userdata) {
         reader.extents = plan_extents(sweep->plan, &reader.n_extents);
 
         while (at < sweep->head->end) {
-                struct sweep_window window = { .offset = at, .bytes = bytes + SWEEP_BEFORE };
+                struct sweep_window window = { .offset = at,
+                                               .bytes = bytes + SWEEP_BEFORE,
+                                               .fresh = fresh };
                 bool ended;
 
                 r = reader_fill(&reader, at, &have, &ended);
@@ -135,6 +138,7 @@ int sweep_run(struct sweep *sweep, sweep_each each, void *userdata) {
                         window.n = MIN(have, SIEVE_TILE);
                         window.ahead = have - window.n + (ended ? SWEEP_BEFORE : 0);
                 }
+                fresh = !window.bytes;
                 r = each(userdata, &window);
                 if (r != 0)
                         return r;

@@ -28,6 +28,7 @@ struct sweep_window {
          * them, and `ahead` behind, still as the source gave them (at least SWEEP_BEFORE; zeros
          * where a hole or the end follows). */
         size_t ahead;
+        bool fresh; /* the core begins here, or a hole came before: zeros stand before */
 };
 
 struct sweep {
