@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "secret/needle_add.h"
 #include "sieve/learn.h"
 #include "sieve/sweep.h"
 #include "tests/unit/sieve/core_builder.h"
@@ -197,12 +198,11 @@ static void a_secret_that_is_a_path_stays_where_debuggers_find_modules(void **st
                 { .address = HEAP, .file_size = PAGE, .file = path },
         };
         _cleanup_scene_ struct scene s;
-        unsigned flags;
 
         (void)state;
         scene_make(&s, segments, 1);
         assert_int_equal(
-                needle_set_add_file(s.needles, (const uint8_t *)path, strlen(path), 9, &flags), 0);
+                needle_set_add(s.needles, (const uint8_t *)path, strlen(path), FORM_PLAIN, 9), 0);
         write_at(&s, s.b.head->size + 100, path, strlen(path));
         assert_int_equal(scene_learn(&s), 0);
         assert_true(plan_is_erased(s.plan, s.b.head->size + 100, strlen(path)));
