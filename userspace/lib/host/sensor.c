@@ -368,13 +368,12 @@ static int watch_through_pins(const struct policy *policy, const struct file_key
 }
 
 int sensor_review(const struct policy *policy, struct watch_set *ret, size_t *ret_missing) {
-        _cleanup_close_ int files = pins_open("", "watch_files"),
-                            dirs = pins_open("", "watch_dirs");
-        const struct watch_maps maps = { .files_fd = files, .dirs_fd = dirs };
+        _cleanup_close_ int dirs = pins_open("", "watch_dirs");
+        const struct watch_maps maps = { .dirs_fd = dirs };
         struct watch_set set = { 0 };
         int r;
 
-        if (files < 0 || dirs < 0)
+        if (dirs < 0)
                 return -ENOENT;
         r = watch_through_pins(policy, NULL, &set);
         if (r < 0)
@@ -484,7 +483,7 @@ static int session_run(struct session *s, struct sensor_report *report) {
                         return r;
         }
         /* A canary made anew is another file. */
-        r = watch_set_file(&set, &s->meta.canary, RULE_CANARY);
+        r = watch_set_file(&set, &s->meta.canary, RULE_CANARY, NULL);
         if (r < 0)
                 return say(s, "watch maps", r, "make the policy's rules narrower");
         r = session_watch(s, &set, !s->kept || overflow, report);

@@ -31,12 +31,13 @@ int sensor_enable(const char *root, const struct policy *policy, FILE *errors,
  * sensors and tags. Nothing there is fine. */
 int sensor_disable(void);
 
-/* What of the policy the sensors in place do not watch, and cannot see. -ENOENT: not enabled. */
+/* What the policy's rules mean by now, learnt through the sensors in place; *ret_missing as of
+ * watch_set_missing(). -ENOENT: not enabled. */
 int sensor_review(const struct policy *policy, struct watch_set *ret, size_t *ret_missing);
 
 /* Does a finding stand against the policy? Else it is to be told only. */
 bool watch_finding_is_error(const struct watch_finding *finding, const struct policy *policy);
 
-/* A sentence: rule, path, reason, remedy. */
+/* A line: rule, path, reason, remedy. */
 void watch_finding_print(FILE *to, const struct watch_finding *finding,
                          const struct policy *policy);

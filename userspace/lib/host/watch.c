@@ -181,7 +181,7 @@ static int file_learn(struct walker *w, int fd, const char *path) {
         }
         if (r < 0)
                 return r;
-        return watch_set_file(w->set, &learned.key, w->id);
+        return watch_set_file(w->set, &learned.key, w->id, path);
 }
 
 static int file_found(struct walker *w, const struct place *place, const char *name) {
@@ -392,7 +392,7 @@ int watch_build(const struct policy *policy, const struct watch_sensor *sensor,
         if (!set.rules)
                 return -ENOMEM;
         if (canary)
-                r = watch_set_file(&set, canary, RULE_CANARY);
+                r = watch_set_file(&set, canary, RULE_CANARY, NULL);
         for (size_t i = 0; r == 0 && i < policy->n_rules; i++) {
                 set.rules[set.n_rules++] = policy->rules[i].id;
                 r = rule_walk(&w, &policy->rules[i]);

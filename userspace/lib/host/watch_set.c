@@ -22,6 +22,8 @@ void watch_set_done(struct watch_set *set) {
                 free(set->dirs[i].rules);
         for (size_t i = 0; i < set->n_findings; i++)
                 free(set->findings[i].path);
+        for (size_t i = 0; i < set->n_files; i++)
+                free(set->files[i].path);
         free(set->files);
         free(set->dirs);
         free(set->findings);
@@ -70,7 +72,8 @@ static int table_insert(void **table, size_t *n, size_t *room, size_t size, size
         return 0;
 }
 
-int watch_set_file(struct watch_set *set, const struct file_key *key, uint32_t rule) {
+int watch_set_file(struct watch_set *set, const struct file_key *key, uint32_t rule,
+                   const char *path) {
         const struct inode_key inode = { .ino = key->ino, .dev = key->dev };
         struct watch_file *value;
         bool found;
@@ -87,6 +90,8 @@ int watch_set_file(struct watch_set *set, const struct file_key *key, uint32_t r
                         return r;
                 set->files[at].key = inode;
                 set->files[at].value.gen = key->gen;
+                if (path && !(set->files[at].path = strdup(path)))
+                        return -ENOMEM;
         }
         value = &set->files[at].value;
         for (uint32_t i = 0; i < value->n_rules; i++) {
@@ -157,6 +162,16 @@ int watch_set_finding(struct watch_set *set, enum watch_problem problem, uint32_
                 .problem = problem, .rule = rule, .error = error, .path = copy
         };
         return 0;
+}
+
+const char *watch_set_path(const struct watch_set *set, const struct file_key *key) {
+        const struct inode_key inode = { .ino = key->ino, .dev = key->dev };
+        bool found;
+        size_t at = table_find(set->files, set->n_files, sizeof(*set->files), &inode, &found);
+
+        if (!found || set->files[at].value.gen != key->gen)
+                return NULL;
+        return set->files[at].path;
 }
 
 /* --- into the maps --------------------------------------------------------------------------- */
@@ -303,19 +318,14 @@ int watch_set_apply(const struct watch_set *set, const struct watch_maps *maps, 
 }
 
 int watch_set_missing(const struct watch_set *set, const struct watch_maps *maps, size_t *ret) {
-        struct watch_dir page, found_dir;
-        struct watch_file found;
+        struct watch_dir page, found;
         struct inode_key key;
         size_t missing = 0;
 
-        for (size_t i = 0; i < set->n_files; i++) {
-                if (bpf_map_lookup_elem(maps->files_fd, &set->files[i].key, &found) < 0)
-                        missing++;
-        }
         for (size_t i = 0; i < set->n_dirs; i++) {
                 for (size_t p = 0; p < dir_pages(&set->dirs[i]); p++) {
                         dir_page(&set->dirs[i], p, &key, &page);
-                        if (bpf_map_lookup_elem(maps->dirs_fd, &key, &found_dir) < 0)
+                        if (bpf_map_lookup_elem(maps->dirs_fd, &key, &found) < 0)
                                 missing++;
                 }
         }

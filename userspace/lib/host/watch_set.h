@@ -32,6 +32,7 @@ struct watch_finding {
 struct watch_file_entry {
         struct inode_key key;
         struct watch_file value;
+        char *path; /* one under which it was found; NULL: the canary */
 };
 
 struct watch_dir_entry {
@@ -59,7 +60,8 @@ struct watch_maps {
 void watch_set_done(struct watch_set *set);
 
 /* 0; -E2BIG over a limit of tags.h, -ENOMEM. The same twice is once. */
-int watch_set_file(struct watch_set *set, const struct file_key *key, uint32_t rule);
+int watch_set_file(struct watch_set *set, const struct file_key *key, uint32_t rule,
+                   const char *path);
 int watch_set_dir(struct watch_set *set, const struct inode_key *key, const struct dir_rule *rule);
 int watch_set_finding(struct watch_set *set, enum watch_problem problem, uint32_t rule,
                       const char *path, int error);
@@ -68,5 +70,9 @@ int watch_set_finding(struct watch_set *set, enum watch_problem problem, uint32_
  * before, so a process may have read what it names unseen. 0 or a negative errno. */
 int watch_set_apply(const struct watch_set *set, const struct watch_maps *maps, bool *ret_grown);
 
-/* How many entries of the set the maps do not have: files and directories that came since. */
+/* Where a file of a tag was found, or NULL. */
+const char *watch_set_path(const struct watch_set *set, const struct file_key *key);
+
+/* How many directories of the set the maps do not have: mounts made and links pointed elsewhere
+ * since. A file that came since is known by its directory. */
 int watch_set_missing(const struct watch_set *set, const struct watch_maps *maps, size_t *ret);
