@@ -101,6 +101,7 @@ def run(sieve, cls, way, how, threaded):
         target.exercise()
         if threaded:
             target.load()
+        target.still()
         crash = sieve.crash(target.pid, how, target.trigger if threaded else None)
     except Exception:  # pylint: disable=broad-except
         return tap(False, f"{name}: crashes through Coresieve", traceback.format_exc())

@@ -110,14 +110,14 @@ class Sieve:
             self._wrap()
 
     def _wrap(self):
-        """Puts the wrapper before our helper; links keep the pattern under 127 characters."""
+        """Puts the wrapper (DIR/t) before our helper (DIR/h); links keep the pattern under 127 characters."""
         program, _, arguments = self.ours[1:].partition(" ")
         helper, wrapper = os.path.join(self.dir, "h"), os.path.join(self.dir, "t")
         for link, target in ((helper, program),
                              (wrapper, os.path.join(BUILD, "tools", self.wrapper))):
             if not os.path.lexists(link):
                 os.symlink(target, link)
-        pattern = f"|{wrapper} {self.dir} {helper} {arguments}"
+        pattern = f"|{wrapper} {arguments}"
         assert len(pattern) <= 127, pattern
         write(PATTERN, pattern)
 

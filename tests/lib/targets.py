@@ -7,6 +7,7 @@ a dozen lines.
 
 import os
 import secrets
+import signal
 import socket
 import ssl
 import subprocess
@@ -67,7 +68,7 @@ class Target:
     def spawn(self, *argv, **more):
         env = dict(os.environ, LD_PRELOAD=PRELOAD, CRASH_TRIGGER=self.trigger, LC_ALL="C")
         env.update(more.pop("env", {}))
-        resource = f"ulimit -c unlimited; exec \"$@\""
+        resource = "ulimit -c unlimited; exec \"$@\""
         process = subprocess.Popen(["/bin/sh", "-c", resource, "sh", *argv], env=env,
                                    cwd=self.dir, stdin=subprocess.PIPE,
                                    stdout=open(os.path.join(self.dir, "out"), "ab"),
@@ -110,6 +111,9 @@ class Target:
                 pass
             process.wait()
 
+    def still(self):
+        """Before the crash: whoever else writes to memory shared with the victim stops."""
+
     def child(self, parent):
         path = f"/proc/{parent}/task/{parent}/children"
         return int(wait_for("a child", lambda: open(path).read().split())[0])
@@ -140,7 +144,12 @@ class NginxWorker(Target):
 class NginxMaster(NginxWorker):
     def start(self):
         super().start()
-        self.pid = self.master
+        self.worker, self.pid = self.pid, self.master
+
+    def still(self):
+        # The worker shares memory with its master and lives on: what it counts there between the
+        # kernel's dump and ours is no fault of either.
+        os.kill(self.worker, signal.SIGSTOP)
 
 
 class SServerRsa(Target):

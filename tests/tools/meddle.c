@@ -1,6 +1,6 @@
 /* meddle: runs our helper under ptrace and spoils one system call of one of its processes.
  *
- *     |meddle DIR HELPER ARGUMENT…              as core_pattern
+ *     |DIR/t ARGUMENT…         a link to it, as core_pattern; DIR/h is a link to our helper
  *
  * DIR/meddle.conf, one line each:
  *     main ROLE OFFSET      file offset of main() in the program of ROLE: counting starts there
@@ -250,31 +250,34 @@ static void read_plan(const char *dir, struct plan *plan) {
 
 int main(int argc, char **argv) {
         struct plan plan = { 0 };
-        char path[4096];
+        char path[4096], dir[2048], program[4096];
         pid_t helper;
         int fd;
 
-        if (argc < 3)
+        if (argc < 2 || !strrchr(argv[0], '/'))
                 return 2;
+        snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(argv[0], '/') - argv[0]), argv[0]);
+        snprintf(program, sizeof(program), "%s/h", dir);
         while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= 2)
                 ;
         close(fd);
-        for (int i = 3; i < argc; i++)
+        for (int i = 1; i < argc; i++)
                 if (strncmp(argv[i], "P=", 2) == 0)
                         victim = atoi(argv[i] + 2);
-        snprintf(path, sizeof(path), "%s/meddle.log", argv[1]);
+        snprintf(path, sizeof(path), "%s/meddle.log", dir);
         fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
         if (fd < 0 || dup3(fd, LOG_FD, O_CLOEXEC) < 0)
                 return 1;
         close(fd);
-        read_plan(argv[1], &plan);
+        read_plan(dir, &plan);
 
         helper = fork();
         if (helper == 0) {
                 close(1);
                 close(2);
                 ptrace(PTRACE_TRACEME, 0, 0, 0);
-                execv(argv[2], argv + 2);
+                argv[0] = program;
+                execv(program, argv);
                 _exit(127);
         }
         /* Ours must go, or the dying process would wait for us and not for the helper. */

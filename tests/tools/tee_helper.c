@@ -1,10 +1,10 @@
 /* tee_helper: a core_pattern program that keeps the kernel's own stream and then runs ours.
  *
- *     |tee_helper DIR HELPER ARGUMENT…
+ *     |DIR/t ARGUMENT…         a link to it; DIR/h is a link to our helper
  *
  * Drains the pipe into DIR/raw.PID first, so that the raw core is that of the very same crash,
- * then starts HELPER on a pipe that is fed the same bytes. The kernel's pipe stays open until
- * HELPER ends: the dying process can be read meanwhile, as without us.
+ * then starts the helper on a pipe that is fed the same bytes. The kernel's pipe stays open until
+ * the helper ends: the dying process can be read meanwhile, as without us.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define BLOCK 65536
-#define KEEP_FD 60 /* out of the way of the descriptors that HELPER expects */
+#define KEEP_FD 60 /* out of the way of the descriptors that the helper expects */
 
 static void fail(const char *dir, const char *what) {
         char path[4096];
@@ -79,30 +79,32 @@ static void feed(int from, int to) {
 }
 
 int main(int argc, char **argv) {
-        char path[4096];
+        char path[4096], dir[2048], program[4096];
         const char *pid = "unknown";
         int raw, pipes[2], status;
         pid_t feeder, helper;
 
-        if (argc < 3)
+        if (argc < 2 || !strrchr(argv[0], '/'))
                 return 2;
+        snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(argv[0], '/') - argv[0]), argv[0]);
+        snprintf(program, sizeof(program), "%s/h", dir);
         /* The kernel leaves 1 and 2 closed; files opened here must not become stdout. */
         while ((raw = open("/dev/null", O_RDWR)) >= 0 && raw <= 2)
                 ;
         close(raw);
-        for (int i = 3; i < argc; i++)
+        for (int i = 1; i < argc; i++)
                 if (strncmp(argv[i], "P=", 2) == 0)
                         pid = argv[i] + 2;
 
-        snprintf(path, sizeof(path), "%s/raw.%s.part", argv[1], pid);
+        snprintf(path, sizeof(path), "%s/raw.%s.part", dir, pid);
         raw = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         if (raw < 0 || fcntl(0, F_DUPFD_CLOEXEC, KEEP_FD) < 0)
-                fail(argv[1], path);
-        drain(argv[1], 0, raw);
+                fail(dir, path);
+        drain(dir, 0, raw);
         lseek(raw, 0, SEEK_SET);
 
         if (pipe2(pipes, O_CLOEXEC) < 0)
-                fail(argv[1], "pipe");
+                fail(dir, "pipe");
         feeder = fork();
         if (feeder == 0) {
                 close(pipes[0]);
@@ -113,11 +115,12 @@ int main(int argc, char **argv) {
                 dup2(pipes[0], 0);
                 close(1);
                 close(2);
-                execv(argv[2], argv + 2);
+                argv[0] = program;
+                execv(program, argv);
                 _exit(127);
         }
         if (feeder < 0 || helper < 0)
-                fail(argv[1], "fork");
+                fail(dir, "fork");
         close(pipes[0]);
         close(pipes[1]);
         waitpid(helper, &status, 0);
@@ -130,7 +133,7 @@ int main(int argc, char **argv) {
 
                 snprintf(done, sizeof(done), "%.*s", (int)strlen(path) - 5, path);
                 if (rename(path, done) < 0)
-                        fail(argv[1], done);
+                        fail(dir, done);
         }
         return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
