@@ -54,9 +54,10 @@ void needle_set_free(struct needle_set *set); /* wipes; NULL is fine */
 /* What a file gave. Bits may be set together with needles added. */
 #define NEEDLE_TOO_SHORT 0x1U /* some value is under NEEDLE_SIZE_MIN and is not hunted */
 #define NEEDLE_LARGE 0x2U     /* the file, or the set with it, is over its limit */
-#define NEEDLE_ENCRYPTED 0x4U /* a private key that cannot be read (encrypted, or of a kind not
-                               * known): the bytes of the file are hunted, the key cannot be */
-#define NEEDLE_KEY 0x8U       /* a private key was parsed and its forms added */
+#define NEEDLE_ENCRYPTED                                                                           \
+        0x4U            /* a private key that cannot be read (encrypted, or of a kind not          \
+                         * known): the bytes of the file are hunted, the key cannot be */
+#define NEEDLE_KEY 0x8U /* a private key was parsed and its forms added */
 
 /* Adds all forms of a secret file's content: private keys (PEM, DER, PKCS#1, PKCS#8, SEC1,
  * OpenSSH; RSA, EC, Ed25519, X25519), other text by lines and values, other bytes whole. A

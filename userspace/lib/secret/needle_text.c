@@ -402,6 +402,11 @@ static size_t find_separator(struct text t) {
         return t.size;
 }
 
+/* The first or last line of a block of an unknown kind. */
+static bool is_boundary(struct text t) {
+        return t.size > 5 && memcmp(t.at, "-----", 5) == 0;
+}
+
 /* A line that only names something: "[section]", "password:", "PASSWORD=". */
 static bool is_heading(struct text t) {
         return (t.at[0] == '[' && t.at[t.size - 1] == ']' && !memchr(t.at, '"', t.size)) ||
@@ -457,7 +462,7 @@ static int add_line(const struct adder *adder, struct text line) {
         if (adder->lenient && is_explanatory(line))
                 return 0;
         line = text_trim(line);
-        if (line.size == 0 || is_decoration(line))
+        if (line.size == 0 || is_decoration(line) || is_boundary(line))
                 return 0;
         lenient.lenient = true;
         if (is_comment(line) || is_heading(line))

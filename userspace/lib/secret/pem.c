@@ -181,7 +181,7 @@ int pem_decode(const uint8_t *text, const struct pem_block *block, struct secret
 bool pem_find_run(const uint8_t *text, const struct pem_block *block, size_t start, size_t end,
                   size_t *ret_at, size_t *ret_size) {
         size_t stop = block->body + block->body_size, i = 0, first = 0, behind = 0;
-        size_t from = (start * 8 + 5) / 6, to = end * 8 / 6; /* characters */
+        size_t from = (start * 8 + 5) / 6, to = (end * 8 + 5) / 6; /* characters */
 
         for (size_t at = skip_between(text, stop, block->body); at < stop && i < to;
              at = skip_between(text, stop, at + 1), i++) {

@@ -30,8 +30,9 @@ bool pem_next(const uint8_t *text, size_t n, size_t from, struct pem_block *ret)
 /* What the body stands for; a cut body as far as it goes. 0 or -ENOMEM. */
 int pem_decode(const uint8_t *text, const struct pem_block *block, struct secret_buf *ret);
 
-/* Where the characters lie that stand for nothing but bytes [start, end) of the decoded body:
- * a run of the text, line ends included. False when there are none. */
+/* Where the characters lie that stand for bytes [start, end) of the decoded body: a run of the
+ * text, line ends included, from the first that stands for nothing before to the last that has
+ * any bit of these. False when there are none. */
 bool pem_find_run(const uint8_t *text, const struct pem_block *block, size_t start, size_t end,
                   size_t *ret_at, size_t *ret_size);
 
