@@ -1,22 +1,40 @@
 #include "core_pattern/commit.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "audit/log.h"
 #include "base/cleanup.h"
+#include "core_pattern/spawn.h"
 
-int commit_begin(const char *root, const struct policy *policy, struct commit *ret,
-                 enum cause *ret_cause) {
+#define ROOM_POLL_NS 20000000L /* how often a helper looks whether room was given back */
+
+static int room_wait(struct store *store, const struct policy *policy, uint64_t deadline_ns,
+                     uint64_t *ret_room) {
+        const struct timespec pause = { .tv_nsec = ROOM_POLL_NS };
+
+        for (;;) {
+                int r = store_reserve(store, policy, ret_room);
+
+                if ((r != -EAGAIN && r != -EBUSY) || clock_now_ns() >= deadline_ns)
+                        return r;
+                (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        }
+}
+
+int commit_begin(const char *root, const struct policy *policy, uint64_t deadline_ns,
+                 struct commit *ret, enum cause *ret_cause) {
         int r;
 
         *ret = (struct commit){ .out_fd = -1 };
         r = store_open(root, &ret->store);
         if (r == 0)
-                r = store_reserve(ret->store, policy, &ret->room);
+                r = room_wait(ret->store, policy, deadline_ns, &ret->room);
         if (r == 0)
                 r = store_create(ret->store, &ret->out_fd);
         if (r < 0)
-                *ret_cause = r == -ENOSPC || r == -EDQUOT ? CAUSE_STORE_FULL : CAUSE_STORE_FAILED;
+                *ret_cause = r == -ENOSPC || r == -EDQUOT || r == -EAGAIN ? CAUSE_STORE_FULL
+                                                                          : CAUSE_STORE_FAILED;
         return r;
 }
 

@@ -18,10 +18,12 @@ struct commit {
         uint64_t room; /* bytes it may write */
 };
 
-/* Opens the store, reserves room and makes the file. 0, or a negative errno and in *ret_cause
- * what it means: CAUSE_STORE_FULL or CAUSE_STORE_FAILED. Release with commit_done(). */
-int commit_begin(const char *root, const struct policy *policy, struct commit *ret,
-                 enum cause *ret_cause);
+/* Opens the store, reserves room and makes the file. What other helpers have reserved is waited
+ * for until `deadline_ns`: most of it comes back, for nobody knows before how large a dump will
+ * be. 0, or a negative errno and in *ret_cause what it means: CAUSE_STORE_FULL or
+ * CAUSE_STORE_FAILED. Release with commit_done(). */
+int commit_begin(const char *root, const struct policy *policy, uint64_t deadline_ns,
+                 struct commit *ret, enum cause *ret_cause);
 void commit_done(struct commit *commit);
 
 /* Flushes the file and names it after the record. *ret_path is the caller's to free. */

@@ -291,10 +291,10 @@ static uint64_t run_worker(struct crash *crash) {
 }
 
 static void sieve(struct crash *crash) {
+        uint64_t until = budget_share(&crash->budget, clock_now_ns(), SLOT_SHARE), causes;
         enum cause cause;
-        uint64_t causes;
 
-        if (commit_begin(crash->arguments.root, crash->policy, &crash->commit, &cause) < 0) {
+        if (commit_begin(crash->arguments.root, crash->policy, until, &crash->commit, &cause) < 0) {
                 refuse(crash, cause);
                 return;
         }
@@ -311,6 +311,8 @@ static void sieve(struct crash *crash) {
                 crash->verdict.content = CONTENT_REFUSE;
         if (needle_files_check(&crash->needles) < 0)
                 refuse(crash, CAUSE_NEEDLE_MISSING);
+        /* An error here costs other helpers room until we are done, nothing else. */
+        (void)store_settle(crash->commit.store, crash->commit.out_fd);
 }
 
 /* The kernel has been waiting for the last copy of the pipe to close: now the process is reaped

@@ -23,7 +23,7 @@
 #define DEADLINE_DEFAULT_SEC 30U /* until the policy has been read */
 
 /* Shares of the deadline, so that what comes first cannot eat what comes after. */
-#define SLOT_SHARE 3U   /* a third for waiting for a slot */
+#define SLOT_SHARE 3U   /* a third for waiting for a slot, and for room in the store */
 #define NEEDLE_SHARE 4U /* a quarter for finding the tag's files */
 
 #define RUN_SLOT_PREFIX "slot." /* files below PATH_RUN, locked while a helper is at work */

@@ -298,7 +298,7 @@ static void two_reservations_together_keep_to_the_total(void **state) {
         assert_int_equal(store_reserve(a, &policy, &bytes), -EALREADY);
         assert_int_equal(store_reserve(b, &policy, &bytes), 0);
         assert_int_equal(bytes, 4 * MIB);
-        assert_int_equal(store_reserve(c, &policy, &bytes), -ENOSPC);
+        assert_int_equal(store_reserve(c, &policy, &bytes), -EAGAIN);
         store_close(a); /* given back */
         assert_int_equal(store_reserve(c, &policy, &bytes), 0);
         assert_int_equal(bytes, 6 * MIB);
@@ -316,6 +316,24 @@ static void a_committed_dump_counts_by_its_size_and_no_longer_by_its_promise(voi
         assert_int_equal(commit(a, ID, "x"), 0);
         assert_int_equal(store_reserve(b, &policy, &bytes), 0);
         assert_int_equal(bytes, 6 * MIB);
+}
+
+static void what_a_whole_file_did_not_need_is_given_back(void **state) {
+        struct scratch *s = *state;
+        struct policy policy = limits(8 * MIB, 8 * MIB, 0);
+        _cleanup_store_ struct store *a = opened(s), *b = opened(s);
+        uint64_t bytes;
+        int fd = -1;
+
+        assert_int_equal(store_settle(a, STDIN_FILENO), -EINVAL); /* nothing reserved */
+        assert_int_equal(store_reserve(a, &policy, &bytes), 0);
+        assert_int_equal(store_create(a, &fd), 0);
+        assert_int_equal(ftruncate(fd, 3 * MIB), 0);
+        assert_int_equal(store_reserve(b, &policy, &bytes), -EAGAIN);
+        assert_int_equal(store_settle(a, fd), 0);
+        assert_int_equal(store_reserve(b, &policy, &bytes), 0);
+        assert_int_equal(bytes, 5 * MIB);
+        assert_int_equal(close(fd), 0);
 }
 
 static void a_killed_helpers_reservation_ends_with_it(void **state) {
@@ -339,7 +357,7 @@ static void a_killed_helpers_reservation_ends_with_it(void **state) {
                 _exit(0);
         }
         assert_int_equal(read(ready[0], &byte, 1), 1);
-        assert_int_equal(store_reserve(store, &policy, &bytes), -ENOSPC);
+        assert_int_equal(store_reserve(store, &policy, &bytes), -EAGAIN);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_int_equal(store_reserve(store, &policy, &bytes), 0);
@@ -447,6 +465,7 @@ int main(void) {
                 STORE_TEST(free_space_is_kept_free),
                 STORE_TEST(two_reservations_together_keep_to_the_total),
                 STORE_TEST(a_committed_dump_counts_by_its_size_and_no_longer_by_its_promise),
+                STORE_TEST(what_a_whole_file_did_not_need_is_given_back),
                 STORE_TEST(a_killed_helpers_reservation_ends_with_it),
                 STORE_TEST(there_are_as_many_reservations_as_slots),
                 STORE_TEST(a_store_of_too_many_files_keeps_nothing_more),
