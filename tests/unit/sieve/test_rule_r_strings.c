@@ -216,6 +216,62 @@ static void a_title_is_the_programs_name(void **state) {
         assert_int_equal(scene_after(&s, (a[4] + 7) / 8 * 8), 0);
 }
 
+/* As nginx does: the title over everything, the environment in the heap. */
+static void strings_that_moved_to_the_heap_are_followed(void **state) {
+        static char lang[] = "LANG";
+        static const char *const moved[] = { "SESSION=tok-moved-4f8a2c91e7", "LANG=C.UTF-8" };
+        char *const environment[] = { lang, NULL };
+        struct layout l = layout_of_the_kernel();
+        uint64_t a[ARRAY_SIZE(default_strings)], array, bytes[_REASON_MAX];
+        _cleanup_scene_ struct scene s = process(&l, a);
+        char wipe[128] = "title";
+
+        (void)state;
+        s.environment = environment;
+        builder_write(&s.b, a[0], wipe, a[7] - a[0]);
+        array = (STRINGS - RANDOM_BELOW - (1 + ARGC + 1 + 4 + 1 + s.n_auxv) * 8) / 16 * 16;
+        builder_write(&s.b, HEAP + PAGE - 9, moved[0], strlen(moved[0]) + 1);
+        builder_write(&s.b, HEAP + 64, moved[1], strlen(moved[1]) + 1);
+        builder_write(&s.b, HEAP + 256, "--argument", 11);
+        scene_word(&s, array + 8 * 2, HEAP + 256);
+        scene_word(&s, array + 8 * (1 + ARGC + 1), HEAP + PAGE - 9);
+        scene_word(&s, array + 8 * (1 + ARGC + 2), HEAP + 64);
+        scene_word(&s, array + 8 * (1 + ARGC + 3), SECRET); /* nowhere */
+        scene_run(&s, CONTENT_REDACT);
+        assert_text(&s, a[0], "title");
+        assert_erased(&s, HEAP + PAGE - 9, moved[0], 8);
+        assert_text(&s, HEAP + 64, moved[1]);
+        assert_erased(&s, HEAP + 256, "--argument", 0);
+        assert_true(is_needle(&s, "tok-moved-4f8a2c91e7"));
+        plan_erased_bytes(s.plan, bytes);
+        assert_int_equal(bytes[REASON_ARGUMENT], 10);
+        assert_int_equal(bytes[REASON_ENVIRONMENT], strlen(moved[0]) - 8);
+}
+
+/* Eight MiB is more than the kernel ever takes: whoever has more elsewhere gets no dump. */
+static void strings_elsewhere_are_bounded(void **state) {
+        static const struct {
+                size_t size;
+                int expected;
+        } cases[] = { { INITIAL_STRINGS_MAX, 0 }, { INITIAL_STRINGS_MAX + 1, -E2BIG } };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                struct layout l = layout_of_the_kernel();
+                uint64_t a[ARRAY_SIZE(default_strings)], array;
+                _cleanup_scene_ struct scene s = process(&l, a);
+                _cleanup_free_ char *text = malloc(cases[i].size);
+
+                assert_non_null(text);
+                memset(text, 'v', cases[i].size);
+                text[0] = '/'; /* a path is no needle */
+                array = (STRINGS - RANDOM_BELOW - (1 + ARGC + 1 + 4 + 1 + s.n_auxv) * 8) / 16 * 16;
+                builder_write(&s.b, HEAP, text, cases[i].size);
+                scene_word(&s, array + 8 * (1 + ARGC + 1), HEAP);
+                assert_int_equal(scene_plan(&s, CONTENT_REDACT), cases[i].expected);
+        }
+}
+
 static void a_title_that_runs_into_the_path_ends_there(void **state) {
         struct layout l = layout_of_the_kernel();
         uint64_t a[ARRAY_SIZE(default_strings)];
@@ -343,6 +399,8 @@ int main(void) {
                 cmocka_unit_test(arrays_in_disorder_do_not_matter),
                 cmocka_unit_test(where_nobody_knows_what_is_a_name_all_goes),
                 cmocka_unit_test(a_title_is_the_programs_name),
+                cmocka_unit_test(strings_that_moved_to_the_heap_are_followed),
+                cmocka_unit_test(strings_elsewhere_are_bounded),
                 cmocka_unit_test(a_title_that_runs_into_the_path_ends_there),
                 cmocka_unit_test(a_variable_without_a_name_goes_whole),
                 cmocka_unit_test(an_allow_listed_name_is_no_prefix),

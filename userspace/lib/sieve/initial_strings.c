@@ -17,6 +17,7 @@
  * and what ld.so leaves when it is run by hand and moves the arrays down by its own arguments. */
 #define AUXV_SLACK (64U << 10)
 
+#define PAGE 4096U          /* a read that stays in one page either works or does not */
 #define PATH_SIZE_MAX 4096U /* AT_EXECFN, with its NUL */
 
 struct finder {
@@ -32,6 +33,17 @@ struct finder {
         uint64_t end;                  /* of what the file holds of it, an address */
         uint64_t random, execfn;       /* addresses */
 };
+
+/* argc, argv[], envp[], as they stand below the auxiliary vector. */
+struct arrays {
+        uint8_t *bytes; /* from argc on */
+        size_t size;
+        uint64_t argc;
+};
+
+static inline void arrays_done(struct arrays *arrays) {
+        free(arrays->bytes);
+}
 
 static uint64_t word_at(const uint8_t *bytes) {
         uint64_t word;
@@ -198,7 +210,7 @@ static int find_auxv(const struct finder *f, uint64_t *ret, uint64_t *ret_end) {
 
 /* Going down from the vector through envp[] and argv[], the first word too small for a pointer
  * is argc. 1, 0 when the arrays are not as the kernel made them, or an error. */
-static int find_argc(const struct finder *f, uint64_t auxv, uint64_t *ret, uint64_t *ret_argv0) {
+static int find_arrays(const struct finder *f, uint64_t auxv, struct arrays *ret) {
         uint64_t start = f->segment->address;
         _cleanup_free_ uint8_t *bytes = NULL;
         size_t size;
@@ -220,31 +232,108 @@ static int find_argc(const struct finder *f, uint64_t auxv, uint64_t *ret, uint6
                         continue;
                 if (n + 1 > above || word_at(argc + (n + 1) * WORD) != 0)
                         return 0;
-                *ret = n;
-                *ret_argv0 = word_at(argc + WORD);
+                ret->size = size - at + WORD;
+                ret->argc = n;
+                memmove(bytes, argc, ret->size);
+                ret->bytes = TAKE_PTR(bytes);
                 return 1;
+        }
+        return 0;
+}
+
+/* Reads a string anywhere in memory, up to its NUL or to where nothing is mapped. */
+static int read_string(const struct finder *f, uint64_t address, size_t max, uint8_t **ret,
+                       size_t *ret_size) {
+        _cleanup_free_ uint8_t *text = NULL;
+        size_t size = 0;
+
+        for (;;) {
+                size_t n = PAGE - (address + size) % PAGE;
+                uint8_t *grown = realloc(text, size + n);
+                const uint8_t *end;
+                int r;
+
+                if (!grown)
+                        return -ENOMEM;
+                text = grown;
+                r = source_read_address(f->source, address + size, text + size, n);
+                if (r == -EFAULT || r == -EIO)
+                        break;
+                if (r < 0)
+                        return r;
+                end = memchr(text + size, '\0', n);
+                if (end) {
+                        size = (size_t)(end - text);
+                        break;
+                }
+                size += n;
+                if (size > max)
+                        return -E2BIG;
+        }
+        *ret = TAKE_PTR(text);
+        *ret_size = size;
+        return 0;
+}
+
+/* nginx copies its environment to the heap, lets envp[] point there, and writes its title over
+ * what the kernel left: such strings are arguments and variables too. */
+static int take_outside(const struct finder *f, const struct arrays *arrays, uint64_t argv0) {
+        size_t budget = INITIAL_STRINGS_MAX;
+
+        for (size_t i = 2; i < arrays->size / WORD; i++) {
+                uint64_t address = word_at(arrays->bytes + i * WORD);
+                _cleanup_free_ uint8_t *text = NULL;
+                const uint8_t *equals;
+                size_t size, name = 0;
+                int r;
+
+                if (address == 0 || (address >= argv0 && address < f->end))
+                        continue;
+                r = read_string(f, address, budget, &text, &size);
+                if (r < 0)
+                        return r;
+                if (size > budget)
+                        return -E2BIG;
+                budget -= size;
+                equals = i > arrays->argc ? memchr(text, '=', size) : NULL;
+                if (equals)
+                        name = (size_t)(equals - text) + 1;
+                if (equals && stays(f, text, name - 1))
+                        continue;
+                r = needle_set_add_value(f->needles, text + name, size - name, f->origin);
+                if (r < 0)
+                        return r;
+                r = erase(f, address + name, size - name,
+                          i > arrays->argc ? REASON_ENVIRONMENT : REASON_ARGUMENT);
+                if (r < 0)
+                        return r;
         }
         return 0;
 }
 
 /* 1: done; 0: the layout is not the kernel's; or an error. */
 static int take_layout(const struct finder *f) {
+        _cleanup_(arrays_done) struct arrays arrays = { 0 };
         _cleanup_free_ uint8_t *bytes = NULL;
-        uint64_t auxv, auxv_end, argc, argv0;
+        uint64_t auxv, auxv_end, argv0;
         int r;
 
         r = find_auxv(f, &auxv, &auxv_end);
         if (r <= 0)
                 return r;
-        r = find_argc(f, auxv, &argc, &argv0);
+        r = find_arrays(f, auxv, &arrays);
         if (r <= 0)
                 return r;
+        argv0 = word_at(arrays.bytes + WORD);
         if (argv0 < auxv_end || !inside(f, argv0) || f->end - argv0 > INITIAL_STRINGS_MAX)
                 return 0;
         r = read_stack(f, argv0, f->end, &bytes);
         if (r < 0)
                 return r;
-        r = walk_strings(f, argv0, bytes, f->end - argv0, argc);
+        r = walk_strings(f, argv0, bytes, f->end - argv0, arrays.argc);
+        if (r < 0)
+                return r;
+        r = take_outside(f, &arrays, argv0);
         return r < 0 ? r : 1;
 }
 

@@ -4,7 +4,9 @@
  * auxiliary vector, the bytes of AT_RANDOM, then all argument and environment strings end to
  * end, and last the executable's path (AT_EXECFN). Programs move the pointers about (getopt,
  * unsetenv) and write titles over the strings; so only argc and argv[0] are taken from the
- * arrays, and the strings are walked where they lie.
+ * arrays, and the strings are walked where they lie. Pointers that lead elsewhere are followed:
+ * nginx keeps its environment in the heap. Not found: copies that no pointer of the initial
+ * arrays leads to (PostgreSQL makes an array of its own before it writes its title).
  *
  * Stay: argv[0], variable names, values of allow-listed variables, AT_EXECFN. If the layout is
  * not found every string is erased.
@@ -26,7 +28,7 @@
 #define INITIAL_ARGC_MAX (1U << 20)
 
 struct initial_string {
-        uint64_t address, size; /* without the NUL */
+        uint64_t address, size; /* without the NUL; anywhere in memory */
         enum reason reason;
 };
 
@@ -36,7 +38,8 @@ struct initial_strings {
 };
 
 /* Finds what to erase, adds what stays to `keep` and every erased value to `needles`. 0 also
- * when there is no initial stack in the core. */
+ * when there is no initial stack in the core; -E2BIG when the strings elsewhere are more than
+ * INITIAL_STRINGS_MAX bytes. */
 int initial_strings_find(const struct core_head *head, const struct core_notes *notes,
                          struct source *source, char *const *environment,
                          struct needle_set *needles, uint16_t origin, struct range_set *keep,

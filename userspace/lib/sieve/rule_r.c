@@ -302,15 +302,33 @@ static int plan_stacks(struct rule_r *rule, struct plan *plan) {
         return 0;
 }
 
-static int plan_strings(const struct rule_r *rule, struct plan *plan) {
-        for (size_t i = 0; i < rule->strings.n; i++) {
-                const struct initial_string *string = &rule->strings.erased[i];
-                uint64_t offset;
+static int plan_string(const struct rule_r *rule, struct plan *plan,
+                       const struct initial_string *string) {
+        uint64_t at = string->address, left = string->size;
+
+        while (left > 0) {
+                const struct segment *s = core_segment_at(rule->head, at);
+                uint64_t n, offset;
                 int r;
 
-                if (!core_offset_of(rule->head, string->address, &offset))
-                        continue;
-                r = plan_erase(plan, offset, string->size, string->reason);
+                if (!s || !core_offset_of(rule->head, at, &offset))
+                        return 0; /* not in the core */
+                n = s->file_size - (at - s->address);
+                if (n > left)
+                        n = left;
+                r = plan_erase(plan, offset, n, string->reason);
+                if (r < 0)
+                        return r;
+                at += n;
+                left -= n;
+        }
+        return 0;
+}
+
+static int plan_strings(const struct rule_r *rule, struct plan *plan) {
+        for (size_t i = 0; i < rule->strings.n; i++) {
+                int r = plan_string(rule, plan, &rule->strings.erased[i]);
+
                 if (r < 0)
                         return r;
         }
