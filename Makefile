@@ -127,6 +127,9 @@ $(B)/bin/coresieve: $(call obj,obj,$(CLI_SRC) $(filter-out core_pattern/helper.c
 	$(Q)$(link) $(CLI_LIBS)
 
 # --- tests ------------------------------------------------------------------------------------
+# Tools that link the library themselves.
+$(B)/tools/make_records: $(LIB)
+
 $(B)/tools/%: tests/tools/%.c
 	$(call say,TOOL,$<)
 	@mkdir -p $(@D)

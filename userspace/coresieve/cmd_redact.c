@@ -143,10 +143,27 @@ static void keep_environment(const char *root, struct brief *brief) {
                 brief_set_environment(brief, policy->environment);
 }
 
+static const char *cause_remedy(enum cause cause) {
+        switch (cause) {
+        case CAUSE_CORE_FOREIGN:
+                return "only cores of x86-64 programs as the kernel writes them are understood";
+        case CAUSE_CORE_CUT:
+                return "the file is not whole: copy it again";
+        case CAUSE_CORE_MALFORMED:
+                return "the file is damaged, or no core";
+        case CAUSE_WORKER_MISSING:
+                return "the worker stands beside this program: reinstall";
+        case CAUSE_STORE_FULL:
+                return "name a place with more room";
+        default:
+                return "nothing was written";
+        }
+}
+
 static void print_causes(const char *thing, const struct worker_outcome *outcome) {
         for (unsigned cause = 0; cause < _CAUSE_MAX; cause++)
                 if (outcome->causes & CAUSE_BIT(cause))
-                        (void)print_error(thing, cause_to_string(cause), "nothing was written");
+                        (void)print_error(thing, cause_to_string(cause), cause_remedy(cause));
         if (outcome->signal)
                 (void)fprintf(stderr, "coresieve: the worker was ended by signal %d\n",
                               outcome->signal);

@@ -78,6 +78,12 @@ static bool is_flat(const json_t *array) {
         return true;
 }
 
+/* Does it begin on a line of its own? */
+static bool is_block(const json_t *value) {
+        return (json_is_object(value) && json_object_size(value) > 0) ||
+               (json_is_array(value) && !is_flat(value));
+}
+
 static void print_array(FILE *file, const json_t *array, int indent) {
         size_t n = json_array_size(array);
 
@@ -108,7 +114,10 @@ static void print_object(FILE *file, const json_t *object, int indent) {
         json_object_foreach((json_t *)object, key, value) {
                 int columns = fprintf(file, "%*s", indent, "") - indent + print_safe(file, key);
 
-                (void)fprintf(file, ":%*s", columns < KEY_COLUMNS ? KEY_COLUMNS - columns : 1, "");
+                (void)fputc(':', file);
+                if (!is_block(value))
+                        (void)fprintf(file, "%*s",
+                                      columns < KEY_COLUMNS ? KEY_COLUMNS - columns : 1, "");
                 print_value(file, value, indent + INDENT);
         }
 }
