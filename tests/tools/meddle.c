@@ -6,7 +6,8 @@
  *     main ROLE OFFSET      file offset of main() in the program of ROLE: counting starts there
  *     do ROLE N ACTION ARG  at the Nth system call of ROLE (1 is the first)
  * ROLE: helper; spawn (its child before exec); worker.
- * ACTION: error ERRNO, the call does not happen and fails; signal SIGNO, sent to the process;
+ * ACTION: error ERRNO, the call does not happen and fails; fail-flush ERRNO, the same if it is
+ *         fsync or fdatasync; signal SIGNO, sent to the process;
  *         victim SIGNO, sent to the dying process; call NAME, another system call happens instead
  *         (open socket execve ptrace fork process_vm_readv kill); pause MS, the call waits.
  *
@@ -153,8 +154,11 @@ static void meddle(struct tracee *t, const struct plan *plan) {
         struct user_regs_struct regs;
 
         ptrace(PTRACE_GETREGS, t->pid, 0, &regs);
+        if (strcmp(plan->action, "fail-flush") == 0 && regs.orig_rax != SYS_fsync &&
+            regs.orig_rax != SYS_fdatasync)
+                return;
         note("did %s %u %lld\n", role_names[t->role], plan->n, (long long)regs.orig_rax);
-        if (strcmp(plan->action, "error") == 0) {
+        if (strcmp(plan->action, "error") == 0 || strcmp(plan->action, "fail-flush") == 0) {
                 regs.orig_rax = SYS_read;
                 regs.rdi = (unsigned long)-1;
                 ptrace(PTRACE_SETREGS, t->pid, 0, &regs);

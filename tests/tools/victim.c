@@ -2,8 +2,8 @@
  *
  *     victim FILE [comm HEX | sharer | rlimit0 | rlimit1 | undumpable | threads N]
  *
- * comm: takes any bytes as its name. sharer: a CLONE_VM process keeps moving the secret about
- * while the first one dies. undumpable: PR_SET_DUMPABLE 0. Prints "ready".
+ * comm: takes any bytes as its name. sharer: a CLONE_VM process keeps copying the secret to new
+ * places while the first one dies. undumpable: PR_SET_DUMPABLE 0. Prints "ready".
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,21 +18,22 @@
 #include <unistd.h>
 
 #define SECRET_MAX 65536
+#define PAUSE_US 20       /* so slow that the area is not full before the second pass */
 #define AREA (64UL << 20) /* long enough to pull that the sharer gets in between two passes */
 
 static char secret[SECRET_MAX];
 static ssize_t size;
 static char *area;
 
-static int keep_moving(void *arg) {
+static int keep_copying(void *arg) {
         unsigned at = 0;
 
         (void)arg;
         signal(SIGSEGV, SIG_IGN);
         for (;;) {
-                memset(area + at, 'x', SECRET_MAX);
                 at = (at + 7 * 4096 + 16) % (unsigned)(AREA - SECRET_MAX);
                 memcpy(area + at, secret, (size_t)size);
+                usleep(PAUSE_US);
                 if (getppid() == 1)
                         _exit(0);
         }
@@ -75,7 +76,7 @@ int main(int argc, char **argv) {
 
                 area = mmap(NULL, AREA, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-                if (clone(keep_moving, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL) < 0)
+                if (clone(keep_copying, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL) < 0)
                         perror("clone");
         } else if (strcmp(what, "rlimit0") == 0) {
                 set_limit(0);
