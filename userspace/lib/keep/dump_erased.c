@@ -88,6 +88,11 @@ int dump_erased(struct dump *dump, struct dump_erased *ret) {
         r = read_at(dump, head.e_shoff, sections, head.e_shnum * sizeof(sections[0]));
         if (r < 0)
                 return r;
+        /* The table stands at the end. Read on: the checksum behind it tells whether it is whole.
+         */
+        r = dump_skip(dump, UINT64_MAX);
+        if (r != -ENODATA)
+                return r;
         for (unsigned i = 0; i < head.e_shnum; i++) {
                 struct dump_erased erased = { 0 };
                 struct erased_note_head note;

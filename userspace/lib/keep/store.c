@@ -23,8 +23,7 @@ struct store {
         int dirfd;
         struct reserve *reserve;
         char committed[RECORD_ID_SIZE]; /* "": nothing yet */
-        dev_t dev;
-        ino_t ino;
+        int committed_fd;               /* held, so that no other file can get its inode number */
 };
 
 DEFINE_CLEANUP(store, struct store, store_close)
@@ -47,7 +46,7 @@ int store_open(const char *root, struct store **ret) {
 
         if (!store)
                 return -ENOMEM;
-        store->dirfd = -1;
+        store->dirfd = store->committed_fd = -1;
         store->root = strdup(root);
         if (!store->root)
                 return -ENOMEM;
@@ -66,6 +65,7 @@ void store_close(struct store *store) {
         if (!store)
                 return;
         reserve_release(store->reserve);
+        cleanup_close(&store->committed_fd);
         cleanup_close(&store->dirfd);
         free(store->root);
         free(store);
@@ -136,6 +136,7 @@ static int link_checked(const struct store *store, int fd, const char *name) {
 
 int store_commit(struct store *store, int fd, const char *id, char **ret_path, uint64_t *ret_size) {
         _cleanup_free_ char *path = NULL;
+        _cleanup_close_ int held = -1;
         char name[NAME_SIZE];
         struct stat st;
         int r;
@@ -146,6 +147,9 @@ int store_commit(struct store *store, int fd, const char *id, char **ret_path, u
         r = check_unnamed(store, fd, &st);
         if (r < 0)
                 return r;
+        held = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        if (held < 0)
+                return -errno;
         if (asprintf(&path, "%s%s/%s", store->root, PATH_STORE, name) < 0) {
                 path = NULL;
                 return -ENOMEM;
@@ -158,8 +162,8 @@ int store_commit(struct store *store, int fd, const char *id, char **ret_path, u
         if (r < 0)
                 return r;
         (void)snprintf(store->committed, sizeof(store->committed), "%s", id);
-        store->dev = st.st_dev;
-        store->ino = st.st_ino;
+        cleanup_close(&store->committed_fd);
+        store->committed_fd = TAKE_FD(held);
         /* From here on the file itself is counted. */
         reserve_release(store->reserve);
         store->reserve = NULL;
@@ -170,16 +174,15 @@ int store_commit(struct store *store, int fd, const char *id, char **ret_path, u
 
 int store_withdraw(struct store *store, const char *id) {
         char name[NAME_SIZE];
-        struct stat st;
         int r = dump_name(id, name);
 
         if (r < 0)
                 return r;
         if (strcmp(store->committed, id) != 0)
                 return -ENOENT;
-        if (fstatat(store->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (faccessat(store->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? 0 : -errno;
-        if (st.st_dev != store->dev || st.st_ino != store->ino)
+        if (!private_same(store->dirfd, name, store->committed_fd))
                 return -ESTALE;
         if (unlinkat(store->dirfd, name, 0) < 0)
                 return -errno;
