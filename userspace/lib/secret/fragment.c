@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "sieve/fill.h"
 
 /* Two filters and a table. Any fragment, wherever it begins, covers one 8-aligned word, so only
@@ -262,10 +261,8 @@ static int build(struct fragment_index *index) {
         return 0;
 }
 
-DEFINE_CLEANUP(fragment_index, struct fragment_index, fragment_index_free)
-
 int fragment_index_new(const struct needle_set *set, struct fragment_index **ret) {
-        _cleanup_(cleanup_fragment_index) struct fragment_index *index = calloc(1, sizeof(*index));
+        struct fragment_index *index = calloc(1, sizeof(*index));
         int r;
 
         if (!index)
@@ -273,9 +270,11 @@ int fragment_index_new(const struct needle_set *set, struct fragment_index **ret
         index->set = set;
         index->n_needles = needle_set_count(set);
         r = build(index);
-        if (r < 0)
+        if (r < 0) {
+                fragment_index_free(index);
                 return r;
-        *ret = TAKE_PTR(index);
+        }
+        *ret = index;
         return 0;
 }
 

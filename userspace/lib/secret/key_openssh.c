@@ -187,7 +187,9 @@ int key_parse_openssh(const uint8_t *bytes, size_t size, struct key *ret) {
 }
 
 int key_parse(const uint8_t *bytes, size_t size, struct key *ret) {
-        if (size > 0 && bytes[0] == KEY_OPENSSH_MAGIC[0])
+        if (size == 0)
+                return -EBADMSG;
+        if (bytes[0] == KEY_OPENSSH_MAGIC[0])
                 return key_parse_openssh(bytes, size, ret);
         return key_parse_der(bytes, size, ret);
 }

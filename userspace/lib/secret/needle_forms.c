@@ -16,9 +16,9 @@
 
 /* One form of a string of bytes. A writer appends the form to the buffer. */
 struct byte_form {
-        enum form form;
         int (*write)(struct secret_buf *ret, const uint8_t *bytes, size_t n,
                      const struct byte_form *form);
+        enum form form;
         unsigned bits, word; /* digits of so many bits in words of so many bytes */
         unsigned phase;      /* base64 */
         bool upper, colons;  /* hex */

@@ -7,14 +7,9 @@
 #include "secret/buf.h"
 #include "secret/encode.h"
 #include "secret/needle_add.h"
+#include "secret/needle_words.h"
 
 #define DECODED_MIN 16U /* bytes that a hex or base64 value stands for, to be hunted themselves */
-#define TOKEN_MIN 16U   /* characters of a path component that may be a token */
-
-struct text {
-        const uint8_t *at;
-        size_t size;
-};
 
 struct adder {
         struct needle_set *set;
@@ -22,162 +17,6 @@ struct adder {
         bool lenient;
         unsigned *flags;
 };
-
-/* Words that stand in everyone's memory. Never hunted, never flagged as too short. */
-static const char *const common_words[] = {
-        "0",
-        "1",
-        "true",
-        "false",
-        "yes",
-        "no",
-        "on",
-        "off",
-        "none",
-        "null",
-        "nil",
-        "auto",
-        "default",
-        "enabled",
-        "disabled",
-        "enable",
-        "disable",
-        "localhost",
-        "127.0.0.1",
-        "::1",
-        "0.0.0.0",
-        "root",
-        "admin",
-        "user",
-        "username",
-        "password",
-        "passwd",
-        "secret",
-        "token",
-        "login",
-        "machine",
-        "database",
-        "production",
-        "development",
-        "undefined",
-        "anonymous",
-        "administrator",
-        "postgres",
-        "postgresql",
-        "mariadb",
-        "utf-8",
-        "utf8",
-        "info",
-        "warn",
-        "warning",
-        "error",
-        "debug",
-        "application",
-        "environment",
-        "certificate",
-        "private",
-        "require",
-        "required",
-        "optional",
-        "prefer",
-        "internal",
-        "external",
-        "connection",
-        "configuration",
-};
-
-static bool is_blank(uint8_t c) {
-        return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
-static bool is_quote(uint8_t c) {
-        return c == '"' || c == '\'' || c == '`';
-}
-
-static bool is_lower(uint8_t c) {
-        return c >= 'a' && c <= 'z';
-}
-
-static bool is_upper(uint8_t c) {
-        return c >= 'A' && c <= 'Z';
-}
-
-static bool is_digit(uint8_t c) {
-        return c >= '0' && c <= '9';
-}
-
-static struct text text_trim(struct text t) {
-        while (t.size > 0 && is_blank(t.at[0])) {
-                t.at++;
-                t.size--;
-        }
-        while (t.size > 0 && is_blank(t.at[t.size - 1]))
-                t.size--;
-        return t;
-}
-
-static struct text text_from(struct text t, size_t start) {
-        return (struct text){ t.at + start, t.size - start };
-}
-
-static struct text text_unquote(struct text t) {
-        t = text_trim(t);
-        if (t.size >= 2 && is_quote(t.at[0]) && t.at[t.size - 1] == t.at[0])
-                return (struct text){ t.at + 1, t.size - 2 };
-        return t;
-}
-
-static bool is_common(struct text t) {
-        for (size_t i = 0; i < ARRAY_SIZE(common_words); i++)
-                if (strlen(common_words[i]) == t.size &&
-                    strncasecmp(common_words[i], (const char *)t.at, t.size) == 0)
-                        return true;
-        return false;
-}
-
-/* Nothing but punctuation: rules, brackets, what JSON puts on a line of its own. */
-static bool is_decoration(struct text t) {
-        for (size_t i = 0; i < t.size; i++)
-                if (t.at[i] >= 0x80 || is_lower(t.at[i]) || is_upper(t.at[i]) || is_digit(t.at[i]))
-                        return false;
-        return true;
-}
-
-/* Capitals, small letters and digits together, and long: a token, not a name. */
-static bool is_token(const uint8_t *at, size_t n) {
-        bool lower = false, upper = false, digit = false;
-
-        for (size_t i = 0; i < n; i++) {
-                lower |= is_lower(at[i]);
-                upper |= is_upper(at[i]);
-                digit |= is_digit(at[i]);
-        }
-        return n >= TOKEN_MIN && lower && upper && digit;
-}
-
-/* One path, or several with colons between them: hunting it would take the names of modules
- * away from debuggers. base64 may begin with a slash, so no component may look like a token. */
-static bool is_path(struct text t) {
-        size_t start = 0;
-
-        if (t.size < 2 || !(t.at[0] == '/' || memcmp(t.at, "./", 2) == 0 ||
-                            memcmp(t.at, "~/", 2) == 0 || memcmp(t.at, "..", 2) == 0))
-                return false;
-        for (size_t i = 0; i <= t.size; i++) {
-                bool ends = i == t.size || t.at[i] == '/' || t.at[i] == ':';
-
-                if (!ends && (t.at[i] <= ' ' || t.at[i] == '='))
-                        return false;
-                if (!ends)
-                        continue;
-                if (is_token(t.at + start, i - start))
-                        return false;
-                if (i < t.size && t.at[i] == ':' && i + 1 < t.size && t.at[i + 1] != '/')
-                        return false;
-                start = i + 1;
-        }
-        return true;
-}
 
 /* What hex or base64 stands for: the value is the text of a key, memory has its bytes. */
 static int add_decoded(const struct adder *adder, struct text t) {
@@ -214,7 +53,7 @@ static int add_value(const struct adder *adder, struct text t) {
         int r;
 
         t = text_unquote(t);
-        if (t.size == 0 || is_common(t) || is_path(t) || is_decoration(t))
+        if (t.size == 0 || text_is_common(t) || text_is_path(t) || text_is_decoration(t))
                 return 0;
         if (t.size < NEEDLE_SIZE_MIN) {
                 if (!adder->lenient)
@@ -270,7 +109,7 @@ static size_t quote_end(struct text t, size_t i) {
 }
 
 static bool colon_follows(struct text t, size_t at) {
-        while (at < t.size && is_blank(t.at[at]))
+        while (at < t.size && text_is_blank(t.at[at]))
                 at++;
         return at < t.size && t.at[at] == ':';
 }
@@ -301,6 +140,8 @@ static int add_quoted(const struct adder *adder, struct text t, bool *ret_found)
 
 /* The values of JSON that stand without quotes: numbers. */
 static int add_unquoted(const struct adder *adder, struct text t) {
+        static const char ends[] = { '"', ',', '{', '}', '[', ']' };
+
         for (size_t i = 0; i < t.size; i++) {
                 size_t end = i + 1;
                 int r;
@@ -311,7 +152,7 @@ static int add_unquoted(const struct adder *adder, struct text t) {
                 }
                 if (t.at[i] != ':')
                         continue;
-                while (end < t.size && !memchr("\",{}[]", t.at[end], 6))
+                while (end < t.size && !memchr(ends, t.at[end], sizeof(ends)))
                         end++;
                 r = add_value(adder, (struct text){ t.at + i + 1, end - i - 1 });
                 if (r < 0)
@@ -422,7 +263,7 @@ static bool is_explanatory(struct text line) {
                 "Public Key Info:", "-----",
         };
 
-        if (line.size == 0 || is_blank(line.at[0]))
+        if (line.size == 0 || text_is_blank(line.at[0]))
                 return true;
         for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
                 if (line.size >= strlen(starts[i]) &&
@@ -462,7 +303,7 @@ static int add_line(const struct adder *adder, struct text line) {
         if (adder->lenient && is_explanatory(line))
                 return 0;
         line = text_trim(line);
-        if (line.size == 0 || is_decoration(line) || is_boundary(line))
+        if (line.size == 0 || text_is_decoration(line) || is_boundary(line))
                 return 0;
         lenient.lenient = true;
         if (is_comment(line) || is_heading(line))
@@ -470,7 +311,7 @@ static int add_line(const struct adder *adder, struct text line) {
         /* A path as the value makes the line no secret. */
         separator = find_separator(line);
         if (separator == line.size ||
-            !is_path(text_unquote(without_end(text_from(line, separator + 1))))) {
+            !text_is_path(text_unquote(without_end(text_from(line, separator + 1))))) {
                 r = add_value(&lenient, line);
                 if (r < 0)
                         return r;
@@ -480,9 +321,10 @@ static int add_line(const struct adder *adder, struct text line) {
 
 int needle_add_lines(struct needle_set *set, const uint8_t *text, size_t size, bool lenient,
                      uint16_t origin, unsigned *flags) {
-        struct adder adder = { .set = set, .origin = origin, .lenient = lenient, .flags = flags };
+        struct adder adder = { .set = set, .origin = origin, .lenient = lenient };
         struct text left = { text, size };
 
+        adder.flags = flags;
         while (left.size > 0) {
                 const uint8_t *end = memchr(left.at, '\n', left.size);
                 size_t n = end ? (size_t)(end - left.at) : left.size;
@@ -508,7 +350,7 @@ int needle_set_add_value(struct needle_set *set, const uint8_t *bytes, size_t si
         if (value.size > 1 && value.at[0] == '-' && separator < value.size)
                 value = text_from(value, separator + 1);
         value = text_unquote(value);
-        if (value.size < NEEDLE_VALUE_MIN || is_common(value) || is_path(value))
+        if (value.size < NEEDLE_VALUE_MIN || text_is_common(value) || text_is_path(value))
                 return 0;
         r = add_userinfo(&adder, value, &found);
         return r < 0 ? r : add_value(&adder, value);

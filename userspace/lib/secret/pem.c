@@ -58,7 +58,8 @@ static size_t skip_between(const uint8_t *text, size_t n, size_t at) {
                         break;
                 if (text[at + slashes] == '/')
                         return at + slashes;
-                if (!memchr("nrt", text[at + slashes], 3))
+                if (text[at + slashes] != 'n' && text[at + slashes] != 'r' &&
+                    text[at + slashes] != 't')
                         break;
                 at += slashes + 1;
         }

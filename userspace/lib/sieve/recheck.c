@@ -55,8 +55,6 @@ struct recheck {
         uint64_t next;      /* offset behind the last block */
 };
 
-DEFINE_CLEANUP(recheck, struct recheck, recheck_free)
-
 /* Steele, Lea, Flood 2014 (splitmix64): bits without structure from a counter. */
 static uint64_t mix(uint64_t x) {
         x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
@@ -167,7 +165,7 @@ static int build(struct recheck *recheck) {
 }
 
 int recheck_new(const struct needle_set *set, const struct plan *plan, struct recheck **ret) {
-        _cleanup_(cleanup_recheck) struct recheck *recheck = calloc(1, sizeof(*recheck));
+        struct recheck *recheck = calloc(1, sizeof(*recheck));
         int r;
 
         if (!recheck)
@@ -175,9 +173,11 @@ int recheck_new(const struct needle_set *set, const struct plan *plan, struct re
         recheck->set = set;
         recheck->plan = plan;
         r = build(recheck);
-        if (r < 0)
+        if (r < 0) {
+                recheck_free(recheck);
                 return r;
-        *ret = TAKE_PTR(recheck);
+        }
+        *ret = recheck;
         return 0;
 }
 
