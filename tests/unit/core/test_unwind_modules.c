@@ -98,6 +98,14 @@ static void phdrs_addresses(Elf64_Phdr *phdrs, size_t n, uint64_t *seed) {
         }
 }
 
+static void phdrs_no_eh_header(Elf64_Phdr *phdrs, size_t n, uint64_t *seed) {
+        (void)seed;
+        for (size_t i = 0; i < n; i++) {
+                if (phdrs[i].p_type == PT_GNU_EH_FRAME)
+                        phdrs[i].p_type = PT_NULL;
+        }
+}
+
 static void phdrs_all_executable(Elf64_Phdr *phdrs, size_t n, uint64_t *seed) {
         (void)seed;
         for (size_t i = 0; i < n; i++) {
@@ -145,6 +153,9 @@ static const struct lie lies[] = {
         { .name = "segments larger than all memory", .phdrs = phdrs_whole },
         { .name = "an .eh_frame_hdr anywhere", .phdrs = phdrs_addresses },
         { .name = "nothing but executable segments", .phdrs = phdrs_all_executable },
+        { .name = "flipped bits where .eh_frame is looked for",
+          .phdrs = phdrs_no_eh_header,
+          .cfi = bytes_flipped },
         { .name = "a random pointer to .eh_frame", .eh_header = bytes_random },
         { .name = "random CFI", .cfi = bytes_random },
         { .name = "CFI with flipped bits", .cfi = bytes_flipped },
@@ -206,6 +217,21 @@ static void test_lies(void **state) {
                 if (liar.told < SEEDS)
                         fail_msg("%s: never asked", lies[i].name);
         }
+}
+
+/* As gcc -static leaves it: .eh_frame is there, and nothing says where. */
+static void test_no_eh_header(void **state) {
+        static const struct lie hide = { .phdrs = phdrs_no_eh_header };
+        struct victim *victim = *state;
+        struct liar liar = { .victim = victim, .lie = &hide };
+        struct unwind_view view = { &victim->notes, victim_read, victim };
+        struct unwind_result result;
+
+        assert_int_equal(unwind_compare(&victim->head, &view, &view, lying_read, &liar, &result),
+                         0);
+        assert_true(liar.told >= 3);
+        assert_int_equal(result.outcome, UNWIND_SAME);
+        assert_int_equal(result.frames, victim->words[0].frames);
 }
 
 static void test_libdw_sees_own_image(void **state) {
@@ -376,6 +402,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 { "images that lie neither crash nor hang, and are the same to both views",
                   test_lies, setup, teardown, NULL },
+                { "a program without .eh_frame_hdr is followed", test_no_eh_header, setup, teardown,
+                  NULL },
                 { "libdw sees an image made here, without sections", test_libdw_sees_own_image,
                   setup, teardown, NULL },
                 { "modules are limited", test_modules_limit, NULL, NULL, NULL },

@@ -14,13 +14,16 @@
 /* .eh_frame_hdr (LSB 3.1, 8.6): version, three encodings, then the pointer to .eh_frame. */
 #define EH_HEADER_VERSION 1U
 #define EH_PCREL_SDATA4 0x1bU /* DW_EH_PE_pcrel | DW_EH_PE_sdata4, what every linker writes */
+#define EH_OMIT 0xffU         /* DW_EH_PE_omit */
 #define EH_POINTER_OFFSET 4U
+#define EH_HEADER_MADE (EH_POINTER_OFFSET + sizeof(int32_t))
 
-/* What libdw is shown. */
+/* What libdw is shown; behind it the bytes of the process. */
 struct image_head {
         Elf64_Ehdr header;
         Elf64_Phdr load;
         Elf64_Phdr eh_frame;
+        uint8_t eh_header[EH_HEADER_MADE]; /* for images that have none */
 };
 
 DEFINE_CLEANUP(modules, struct unwind_modules, unwind_modules_free)
@@ -132,8 +135,10 @@ static bool load_range(const Elf64_Phdr *load, uint64_t bias, uint64_t size, uin
 
 static void eh_find(const Elf64_Phdr *phdrs, size_t n, uint64_t bias,
                     struct unwind_module *module) {
+        uint64_t start, end;
+
         for (size_t i = 0; i < n; i++) {
-                uint64_t at = bias + phdrs[i].p_vaddr, start, end;
+                uint64_t at = bias + phdrs[i].p_vaddr;
 
                 if (phdrs[i].p_type != PT_GNU_EH_FRAME)
                         continue;
@@ -146,6 +151,15 @@ static void eh_find(const Elf64_Phdr *phdrs, size_t n, uint64_t bias,
                         module->eh_start = start;
                         module->eh_end = end;
                         return;
+                }
+        }
+        /* gcc -static makes no .eh_frame_hdr: .eh_frame lies in the last segment that nobody
+         * writes to, and is looked for there. */
+        for (size_t i = 0; i < n; i++) {
+                if (!(phdrs[i].p_flags & PF_W) &&
+                    load_range(&phdrs[i], bias, phdrs[i].p_filesz, &start, &end)) {
+                        module->eh_start = start;
+                        module->eh_end = end;
                 }
         }
 }
@@ -243,11 +257,11 @@ void unwind_modules_free(struct unwind_modules *all) {
 /* From where the segment must be read so that .eh_frame_hdr and .eh_frame are in it. Both stand
  * near its end, and in old layouts megabytes of code before them. */
 static uint64_t eh_read_start(const struct unwind_module *module) {
-        uint8_t bytes[EH_POINTER_OFFSET + sizeof(int32_t)];
+        uint8_t bytes[EH_HEADER_MADE];
         uint64_t frame;
         int32_t relative;
 
-        if (module->eh_end - module->eh_header < sizeof(bytes) ||
+        if (module->eh_header == 0 || module->eh_end - module->eh_header < sizeof(bytes) ||
             module->all->read(module->all->userdata, module->eh_header, bytes, sizeof(bytes)) < 0)
                 return module->eh_start;
         if (bytes[0] != EH_HEADER_VERSION || bytes[1] != EH_PCREL_SDATA4)
@@ -259,11 +273,37 @@ static uint64_t eh_read_start(const struct unwind_module *module) {
         return frame > module->eh_start ? frame : module->eh_start;
 }
 
+/* .eh_frame without its header begins with the CIE that all of x86-64 shares (version 1, "zR",
+ * alignments 1 and -8, return address in 16), and an FDE behind it points back to it. */
+static bool eh_frame_search(const uint8_t *bytes, size_t n, size_t *ret) {
+        static const uint8_t cie[] = { 0, 0, 0, 0, 1, 'z', 'R', 0, 1, 0x78, 16 };
+        const uint8_t *found = bytes;
+
+        while ((found = memmem(found, n - (size_t)(found - bytes), cie, sizeof(cie)))) {
+                size_t at = (size_t)(found - bytes), next;
+                uint32_t length, back;
+
+                found++;
+                if (at < sizeof(length))
+                        continue;
+                at -= sizeof(length);
+                memcpy(&length, bytes + at, sizeof(length));
+                next = at + sizeof(length) + length; /* of the FDE; 4 GiB and a bit at most */
+                if (next > n || n - next < sizeof(length) + sizeof(back))
+                        continue;
+                memcpy(&back, bytes + next + sizeof(length), sizeof(back));
+                if (back == next + sizeof(length) - at) {
+                        *ret = at;
+                        return true;
+                }
+        }
+        return false;
+}
+
 /* Addresses in the image are those of memory: pointers that the loader has relocated are right,
  * and libdw has no bias to get wrong. */
-static struct image_head image_head(const struct unwind_module *module, uint64_t start,
-                                    uint64_t size) {
-        struct image_head h = {
+static struct image_head image_head(const struct unwind_module *module) {
+        return (struct image_head){
                 .header = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
                                          ELFDATA2LSB, EV_CURRENT },
                             .e_type = ET_DYN,
@@ -279,42 +319,63 @@ static struct image_head image_head(const struct unwind_module *module, uint64_t
                           .p_memsz = module->high - module->low,
                           .p_align = 1 },
         };
+}
 
-        if (size > 0) {
-                h.header.e_phnum = 2;
-                h.eh_frame = (Elf64_Phdr){ .p_type = PT_GNU_EH_FRAME,
-                                           .p_flags = PF_R,
-                                           .p_offset = sizeof(h) + module->eh_header - start,
-                                           .p_vaddr = module->eh_header,
-                                           .p_filesz = module->eh_header_size,
-                                           .p_memsz = module->eh_header_size,
-                                           .p_align = 1 };
+/* Tells where .eh_frame_hdr lies in an image whose `size` bytes behind the head come from address
+ * `start`, or makes one that says where .eh_frame begins. */
+static void image_add_cfi(struct image_head *head, const struct unwind_module *module,
+                          const uint8_t *bytes, uint64_t start, uint64_t size) {
+        Elf64_Phdr *phdr = &head->eh_frame;
+        int32_t relative;
+        size_t frame;
+
+        *phdr = (Elf64_Phdr){ .p_type = PT_GNU_EH_FRAME, .p_flags = PF_R, .p_align = 1 };
+        if (module->eh_header > 0) {
+                phdr->p_offset = sizeof(*head) + module->eh_header - start;
+                phdr->p_vaddr = module->eh_header;
+                phdr->p_filesz = phdr->p_memsz = module->eh_header_size;
+                head->header.e_phnum++;
+                return;
         }
-        return h;
+        if (!eh_frame_search(bytes, size, &frame))
+                return;
+        relative = (int32_t)(frame + EH_HEADER_MADE - EH_POINTER_OFFSET);
+        head->eh_header[0] = EH_HEADER_VERSION;
+        head->eh_header[1] = EH_PCREL_SDATA4;
+        head->eh_header[2] = head->eh_header[3] = EH_OMIT; /* no table: libdw reads all of it */
+        memcpy(head->eh_header + EH_POINTER_OFFSET, &relative, sizeof(relative));
+        phdr->p_offset = offsetof(struct image_head, eh_header);
+        phdr->p_vaddr = start - EH_HEADER_MADE;
+        phdr->p_filesz = phdr->p_memsz = EH_HEADER_MADE;
+        head->header.e_phnum++;
 }
 
 int unwind_module_image(struct unwind_module *module, uint8_t **ret, size_t *ret_size) {
         struct unwind_modules *all = module->all;
-        struct image_head head;
-        uint64_t start = 0, size = 0;
+        struct image_head head = image_head(module);
+        uint64_t start, size;
 
         if (!module->image) {
-                if (module->eh_header > 0) {
-                        start = eh_read_start(module);
-                        size = module->eh_end - start;
-                }
+                start = eh_read_start(module);
+                size = module->eh_end - start;
                 if (size > UNWIND_IMAGE_MAX - all->image_bytes) {
                         all->capped = true;
                         size = 0;
                 }
                 module->image = malloc(sizeof(head) + size);
+                if (!module->image && size > 0) {
+                        all->capped = true;
+                        size = 0;
+                        module->image = malloc(sizeof(head));
+                }
                 if (!module->image)
                         return -ENOMEM;
                 /* Not readable (a core file without its file mappings): frames go by rbp alone. */
                 if (size > 0 &&
                     all->read(all->userdata, start, module->image + sizeof(head), size) < 0)
                         size = 0;
-                head = image_head(module, start, size);
+                if (size > 0)
+                        image_add_cfi(&head, module, module->image + sizeof(head), start, size);
                 memcpy(module->image, &head, sizeof(head));
                 module->image_size = sizeof(head) + size;
                 all->image_bytes += size;

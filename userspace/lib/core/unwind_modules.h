@@ -4,6 +4,7 @@
  * is never shown what lies there, only an ELF image made here: our own header, one PT_LOAD, one
  * PT_GNU_EH_FRAME, and behind them the bytes of .eh_frame_hdr and .eh_frame. So a hostile image
  * can lie about its CFI and nothing else, and no symbol, section or path is ever looked at.
+ * .eh_frame_hdr is made here where the linker made none (gcc -static).
  * Images are read when a frame needs them, at most UNWIND_IMAGE_MAX in all.
  */
 #pragma once
@@ -26,7 +27,8 @@ struct unwind_module {
         uint64_t low, high; /* addresses of its code; modules rise and do not overlap */
         uint64_t eh_header; /* address of .eh_frame_hdr, 0 without one */
         uint64_t eh_header_size;
-        uint64_t eh_start; /* the segment that holds it, as far as it is in the file */
+        uint64_t eh_start; /* the segment that holds it, or may hold .eh_frame, as far as it is in
+                            * the file */
         uint64_t eh_end;
         uint8_t *image; /* NULL until unwind_module_image() */
         size_t image_size;
