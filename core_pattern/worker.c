@@ -146,10 +146,12 @@ static int core_sieve(struct worker *w) {
 
         stage_enter(w, STAGE_HEAD);
         r = core_head_read(WORKER_FD_STREAM, &head, &fault);
-        if (r == 0)
-                r = core_notes_parse(head, head->bytes, &notes, &fault);
         w->result.fault_offset = fault.offset;
         if (r < 0)
+                return r;
+        r = core_notes_parse(head, head->bytes, &notes, &fault);
+        w->result.fault_offset = fault.offset;
+        if (r != 0)
                 return r;
         w->result.signal = notes->signal > 0 ? (uint32_t)notes->signal : 0;
         r = identity_compare(&w->brief, notes);
