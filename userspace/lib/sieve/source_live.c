@@ -1,9 +1,9 @@
 /* A dying process: /proc/PID/mem and /proc/PID/pagemap, while the kernel waits on its pipe.
  *
- * What mem refuses, the kernel writes as zeros: guard pages, and special mappings without pages
- * of their own ([vvar]). Anything else that cannot be read is an error, never zeros.
- * Sources: fs/proc/base.c:mem_rw(), fs/proc/task_mmu.c, fs/coredump.c:dump_user_range(),
- * Documentation/admin-guide/mm/pagemap.rst.
+ * What mem refuses, the kernel writes as zeros: guard pages, special mappings without pages of
+ * their own ([vvar]), and what lies behind the end of a mapped file. Anything else that cannot be
+ * read is an error, never zeros. Sources: fs/proc/base.c:mem_rw(), fs/proc/task_mmu.c,
+ * fs/coredump.c:dump_user_range(), Documentation/admin-guide/mm/pagemap.rst.
  */
 #include <elf.h>
 #include <errno.h>
@@ -67,20 +67,6 @@ static bool may_be_file(const struct source *source, uint64_t start, uint64_t en
         return low < notes->n_files && notes->files[low].start < end;
 }
 
-/* [vvar] and its like lie read-only right below the vdso, in at most two mappings. Needed only
- * for the giant that has no NT_FILE: else pagemap alone says that there is no page. */
-static bool below_vdso(const struct source *source, uint64_t address) {
-        uint64_t vdso = core_auxv(source->notes, AT_SYSINFO_EHDR);
-        const struct segment *s = core_segment_at(source->head, address);
-
-        for (unsigned i = 0; i < 2 && vdso && s && s->flags == PF_R; i++) {
-                if (s->address + s->memory_size == vdso)
-                        return true;
-                s = core_segment_at(source->head, s->address + s->memory_size);
-        }
-        return false;
-}
-
 static int read_entries(const struct source *source, uint64_t address, uint64_t *entries,
                         size_t n) {
         ssize_t k = io_pread(source->pagemap_fd, entries, n * sizeof(*entries),
@@ -92,8 +78,12 @@ static int read_entries(const struct source *source, uint64_t address, uint64_t 
 }
 
 /* How many of `n` pages from `address` on, all refused by mem, does the kernel write as zeros?
- * An absent page of no file is a hole to it, whatever the reason that mem refuses. */
-static int count_zero_pages(const struct source *source, uint64_t address, size_t n, size_t *ret) {
+ * An absent page of no file is a hole to it, whatever the reason that mem refuses. An absent page
+ * of a file can be refused for two reasons: it cannot be had (behind the end of the file, [vvar]),
+ * then the kernel cannot have it either; or it may not be read (proc_mem.force_override=never),
+ * which readable mappings rule out. */
+static int count_zero_pages(const struct source *source, const struct segment *s, uint64_t address,
+                            size_t n, size_t *ret) {
         uint64_t entries[ENTRIES];
         size_t i;
         int r;
@@ -110,7 +100,7 @@ static int count_zero_pages(const struct source *source, uint64_t address, size_
                         continue;
                 if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED))
                         break;
-                if (may_be_file(source, page, page + PAGE) && !below_vdso(source, page))
+                if (!(s->flags & PF_R) && may_be_file(source, page, page + PAGE))
                         break;
         }
         *ret = i;
@@ -129,7 +119,7 @@ static int read_refused(const struct source *source, uint64_t address, void *buf
                 return -EIO;
         if (end > s->address + s->memory_size)
                 end = s->address + s->memory_size;
-        r = count_zero_pages(source, start, (end - start + PAGE - 1) / PAGE, &pages);
+        r = count_zero_pages(source, s, start, (end - start + PAGE - 1) / PAGE, &pages);
         if (r < 0)
                 return r;
         if (pages == 0)
