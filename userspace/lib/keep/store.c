@@ -30,12 +30,9 @@ DEFINE_CLEANUP(store, struct store, store_close)
 
 /* An id is a file name here: what is no id must not reach a path. */
 static int dump_name(const char *id, char ret[NAME_SIZE]) {
-        size_t n = strlen(id);
-
-        if (!record_is_id(id, n))
+        if (!record_is_id(id, strlen(id)))
                 return -EINVAL;
-        memcpy(ret, id, n);
-        memcpy(ret + n, STORE_SUFFIX, sizeof(STORE_SUFFIX));
+        (void)snprintf(ret, NAME_SIZE, "%s" STORE_SUFFIX, id);
         return 0;
 }
 
@@ -119,18 +116,28 @@ static int check_unnamed(const struct store *store, int fd, struct stat *ret) {
         return 0;
 }
 
+/* Takes the name back, if it is still our file's. */
+static void link_undo(const struct store *store, int fd, const char *name) {
+        if (private_same(store->dirfd, name, fd))
+                (void)unlinkat(store->dirfd, name, 0);
+}
+
 static int link_checked(const struct store *store, int fd, const char *name) {
         int r = link_file(fd, store->dirfd, name);
 
         if (r < 0)
                 return r;
-        if (!private_same(store->dirfd, name, fd))
-                return -ESTALE; /* somebody else's file now: not ours to unlink */
+        if (!private_same(store->dirfd, name, fd)) {
+                /* Somebody else's file now, and not ours to unlink; or the look itself failed,
+                 * and then a second one tells. */
+                link_undo(store, fd, name);
+                return -ESTALE;
+        }
         if (fsync(store->dirfd) == 0)
                 return 0;
         /* A name that a power cut may take away is no promise to put into a record. */
         r = -errno;
-        (void)unlinkat(store->dirfd, name, 0);
+        link_undo(store, fd, name);
         return r;
 }
 
@@ -138,7 +145,7 @@ int store_commit(struct store *store, int fd, const char *id, char **ret_path, u
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int held = -1;
         char name[NAME_SIZE];
-        struct stat st;
+        struct stat st = { 0 };
         int r;
 
         r = dump_name(id, name);
