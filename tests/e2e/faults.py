@@ -510,7 +510,80 @@ def meddled(only):
     return good
 
 
+MALFORMED = os.path.join(BUILD, "tools", "malformed_core")
+
+
+def feed(place, stream, cause):
+    with open(os.path.join(place.sieve.dir, "stream"), "wb") as f:
+        f.write(stream)
+    place.expect_none(cause)
+
+
+def malformed_heads(place):
+    """Each head of the table comes down the pipe of a real crash."""
+    listed = subprocess.run([MALFORMED, "list"], check=True, stdout=subprocess.PIPE, text=True)
+    cases = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    if len(cases) < 30:
+        raise Wrong(f"only {len(cases)} malformed heads")
+    for number, cause, name in cases[::1 if SOAK else 4]:
+        stream = subprocess.run([MALFORMED, number], check=True, stdout=subprocess.PIPE).stdout
+        try:
+            feed(place, stream, cause)
+        except Wrong as error:
+            raise Wrong(f"{name}: {error}") from error
+
+
+def stream_of_another(place):
+    """A whole, sound head, but of another process than the one that dies."""
+    sound = subprocess.run([MALFORMED, "sound"], check=True, stdout=subprocess.PIPE).stdout
+    feed(place, sound, "identity")
+
+
+def stream_empty(place):
+    feed(place, b"", "core-cut")
+
+
+def fed(only):
+    good = True
+    with Sieve(POLICY, wrapper="feed_helper") as sieve:
+        place = Place(sieve)
+        for function in (malformed_heads, stream_of_another, stream_empty):
+            if not only or function.__name__ in only:
+                good = run(function.__name__.replace("_", " "), function, place) and good
+    return good
+
+
+def cut_files(place):
+    """An existing core, cut at 50 places behind its head: no output, exit 2."""
+    crash = place.sieve
+    process = place.victim()
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+    raw = crash.collect(process.pid).raw
+    size = os.path.getsize(raw)
+    out = os.path.join(crash.dir, "out")
+    head = 16 << 10
+    whole = crash.command("redact", raw, out, "--key", place.key)
+    os.unlink(out)
+    for i in range(50):
+        os.truncate(raw, size - 1 - (size - head) * i // 50)
+        result = crash.command("redact", raw, out, "--key", place.key, check=False)
+        if result.returncode != 2 or os.path.exists(out) or not result.stderr:
+            raise Wrong(f"cut to {os.path.getsize(raw)}: exit {result.returncode}, {result.stderr}")
+    if whole.returncode != 0:
+        raise Wrong("the whole core was refused")
+
+
+def cut(only):
+    if only and "cut_files" not in only:
+        return True
+    with Sieve(POLICY) as sieve:
+        return run("an existing core cut at 50 places", cut_files, Place(sieve))
+
+
 if __name__ == "__main__":
     ok = faults(sys.argv[1:])
+    ok = fed(sys.argv[1:]) and ok
+    ok = cut(sys.argv[1:]) and ok
     ok = meddled(sys.argv[1:]) and ok
     sys.exit(0 if ok else 1)
