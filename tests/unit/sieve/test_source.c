@@ -232,6 +232,38 @@ static void pages_never_touched_are_skipped(void **state) {
         (void)munmap(p, 1024 * PAGE);
 }
 
+#define MANY_PAGES 20000U
+
+static void touch_every_second(void *userdata) {
+        volatile uint8_t *p = userdata;
+
+        for (size_t i = 0; i < MANY_PAGES; i += 2)
+                p[i * PAGE] = 1;
+}
+
+/* The kernel's buffer holds 512 regions, an answer 4,096: both must be outrun. */
+static void more_regions_than_one_answer_holds_are_all_found(void **state) {
+        _cleanup_builder_ struct builder b = { .fd = -1 };
+        uint8_t *p = map(MANY_PAGES * PAGE, PROT_READ | PROT_WRITE);
+        _cleanup_child_ struct child child = child_start(touch_every_second, p);
+        const struct builder_segment segment = segment_of(p, MANY_PAGES * PAGE);
+
+        (void)state;
+        builder_make(&b, &segment, 1);
+        assert_int_equal(source_new_live(b.head, b.notes, child.mem, child.pagemap, &b.source), 0);
+        for (int no_scan = 0; no_scan < 2; no_scan++) {
+                _cleanup_plan_ struct plan *plan = NULL;
+
+                b.source->no_scan = no_scan;
+                assert_int_equal(plan_new(b.head, &plan), 0);
+                assert_int_equal(source_add_extents(b.source, plan), 0);
+                assert_int_equal(count_extents(plan), MANY_PAGES / 2);
+                for (size_t i = 0; i < MANY_PAGES / 2; i++)
+                        assert_extent(plan, i, b.head->size + 2 * i * PAGE, PAGE);
+        }
+        (void)munmap(p, MANY_PAGES * PAGE);
+}
+
 static void nothing_is_skipped_without_the_list_of_files(void **state) {
         _cleanup_builder_ struct builder b = { .fd = -1, .no_files = true };
         _cleanup_plan_ struct plan *plan = NULL;
@@ -513,6 +545,7 @@ int main(void) {
                 cmocka_unit_test(one_read_crosses_segments_that_adjoin_in_the_file),
                 cmocka_unit_test(a_core_file_is_read_by_address_where_it_has_bytes),
                 cmocka_unit_test(pages_never_touched_are_skipped),
+                cmocka_unit_test(more_regions_than_one_answer_holds_are_all_found),
                 cmocka_unit_test(nothing_is_skipped_without_the_list_of_files),
                 cmocka_unit_test(untouched_pages_of_a_file_are_read),
                 cmocka_unit_test(guard_pages_read_as_zeros),

@@ -239,6 +239,9 @@ static int add_by_scan(const struct source *source, const struct segment *s, str
                 .return_mask = PAGE_CATEGORY_PRESENT,
         };
 
+        /* walk_end tells only where the kernel's own buffer of 512 regions was full for the last
+         * time (Linux 6.18), so the regions themselves say how far the scan came: an answer that
+         * is not full is the last. */
         while (scan.start < scan.end) {
                 int n = scan_once(source, &scan), r;
 
@@ -249,9 +252,11 @@ static int add_by_scan(const struct source *source, const struct segment *s, str
                         if (r < 0)
                                 return r;
                 }
-                if (scan.walk_end <= scan.start)
+                if ((unsigned)n < SCAN_REGIONS)
+                        return 0;
+                if (regions[n - 1].end <= scan.start)
                         return -EIO;
-                scan.start = scan.walk_end;
+                scan.start = regions[n - 1].end;
         }
         return 0;
 }
