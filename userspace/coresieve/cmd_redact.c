@@ -46,9 +46,10 @@ struct request {
 };
 
 static int usage(const char *thing, const char *reason) {
-        return print_error(thing, reason,
-                           "usage: coresieve redact IN OUT [--key FILE]... "
-                           "[--content redact|stacks|detect] [--force]");
+        (void)print_error(thing, reason,
+                          "usage: coresieve redact IN OUT [--key FILE]... "
+                          "[--content redact|stacks|detect] [--force]");
+        return CLI_CANNOT;
 }
 
 static int parse_value(struct request *request, const char *option, const char *value) {
@@ -309,7 +310,7 @@ static int redact(const struct cli *cli, const struct request *request, const in
                   struct output *output) {
         _cleanup_free_ struct worker_outcome *outcome = calloc(1, sizeof(*outcome));
         _cleanup_close_ int in_fd = -1;
-        uint64_t size;
+        uint64_t size = 0;
         int r;
 
         if (!outcome)

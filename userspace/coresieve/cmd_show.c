@@ -37,7 +37,7 @@ static void print_erased(const struct dump_erased *erased) {
 static int show_dump(const char *root, const char *id) {
         _cleanup_(cleanup_dump) struct dump *dump = NULL;
         _cleanup_close_ int fd = -1;
-        struct dump_erased erased;
+        struct dump_erased erased = { 0 };
         struct stat st;
         int r;
 

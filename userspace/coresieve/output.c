@@ -28,7 +28,7 @@ static int open_directory(const char *path, struct output *output) {
                 return -EISDIR;
         if (strlen(name) > NAME_MAX)
                 return -ENAMETOOLONG;
-        strcpy(output->name, name);
+        (void)snprintf(output->name, sizeof(output->name), "%s", name);
         if (slash) {
                 *name = '\0'; /* keeps the slash: the root directory is one as well */
                 directory = copy;

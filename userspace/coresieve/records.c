@@ -115,7 +115,7 @@ const json_t *records_find(const json_t *records, const char *id, size_t *ret_ma
 int records_get(const char *root, const char *id, json_t **ret) {
         _cleanup_json_ json_t *records = NULL;
         const json_t *record;
-        size_t bad, matches;
+        size_t bad, matches = 0;
         char reason[64];
         int r;
 

@@ -79,25 +79,30 @@ int pending_put(int run_dirfd, const char *body, size_t size) {
         return r;
 }
 
-static int by_id(const void *a, const void *b) {
-        const struct waiting *const *x = a, *const *y = b;
+struct by_id {
+        struct waiting *waiting;
+};
 
-        return strcmp((*x)->id, (*y)->id);
+static int by_id_compare(const void *a, const void *b) {
+        const struct by_id *x = a, *y = b;
+
+        return strcmp(x->waiting->id, y->waiting->id);
 }
 
 /* Marks what an interrupted take has already brought into the log. */
 static int mark_taken(const struct chain *chain, struct waiting *waiting, size_t n) {
-        _cleanup_free_ const struct waiting **sorted = calloc(n + 1, sizeof(*sorted));
+        _cleanup_free_ struct by_id *sorted = calloc(n + 1, sizeof(*sorted));
         _cleanup_free_ char *buf = malloc(LINE_WINDOW);
         uint64_t end = chain->size;
 
         if (!sorted || !buf)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
-                sorted[i] = &waiting[i];
-        qsort(sorted, n, sizeof(*sorted), by_id);
+                sorted[i].waiting = &waiting[i];
+        qsort(sorted, n, sizeof(*sorted), by_id_compare);
         for (size_t i = 0; end > 0 && i < n + TAKEN_SLACK; i++) {
-                struct waiting key = { 0 }, *wanted = &key, **found;
+                struct waiting key = { 0 };
+                struct by_id wanted = { &key }, *found;
                 struct line_head head;
                 const char *line;
                 size_t size;
@@ -109,9 +114,9 @@ static int mark_taken(const struct chain *chain, struct waiting *waiting, size_t
                 if (line_head_parse(line, size, &head) < 0)
                         continue;
                 memcpy(key.id, head.id, sizeof(key.id));
-                found = bsearch(&wanted, sorted, n, sizeof(*sorted), by_id);
+                found = bsearch(&wanted, sorted, n, sizeof(*sorted), by_id_compare);
                 if (found)
-                        (*found)->taken = true;
+                        found->waiting->taken = true;
         }
         return 0;
 }

@@ -93,34 +93,33 @@ struct record_link {
 
 struct record {
         char id[RECORD_ID_SIZE];
-        enum record_event event;
         struct timespec time; /* CLOCK_REALTIME of the crash */
+        enum record_event event;
 
         pid_t pid, tid;
         uid_t uid;
         gid_t gid;
         int signal;
+        int dump_mode; /* %d, -1 unknown */
+        enum tag_state tag_state;
+        uint32_t tag_reasons;
+        int worker_signal; /* that killed it, 0 none; told without a result as well */
         struct record_text comm, exe, cgroup, unit;
         uint64_t start_ticks;
         struct record_text rlimit; /* %c as the kernel gave it */
-        int dump_mode;             /* %d, -1 unknown */
 
         struct verdict verdict; /* as carried out */
-        enum tag_state tag_state;
-        uint32_t tag_reasons;
         uint64_t tag_since_ns;
         struct record_file files[RECORD_FILES_MAX];
         size_t n_files;
 
-        bool kept;
         struct record_text path; /* of the kept dump */
         uint64_t size;           /* bytes of it */
-
-        bool has_worker; /* a result came back; else what it would tell is null */
         struct worker_result worker;
-        int worker_signal; /* that killed it, 0 none; told without a result as well */
         uint64_t duration_ns[_STAGE_MAX];
         uint8_t policy_digest[32];
+        bool kept;
+        bool has_worker; /* a result came back; else what it would tell is null */
         bool has_policy;
 
         /* access */
@@ -131,8 +130,8 @@ struct record {
 
         /* recovered */
         uint64_t torn_bytes;
-        char torn_hash[RECORD_HASH_SIZE];
         struct record_text torn_text;
+        char torn_hash[RECORD_HASH_SIZE];
 
         /* break */
         const char *break_reason; /* static text */

@@ -163,8 +163,8 @@ static int room_left(int store_dirfd, const struct policy *policy, uint64_t rese
 /* Under the lock of the whole file. */
 static int take_slot(int fd, int store_dirfd, const struct policy *policy, unsigned *ret_slot,
                      uint64_t *ret_bytes) {
-        uint64_t reserved, room;
-        unsigned slot;
+        uint64_t reserved = 0, room = 0;
+        unsigned slot = 0;
         int r = slots_scan(fd, &reserved, &slot);
 
         if (r < 0)
