@@ -198,6 +198,22 @@ static void frames_are_followed_from_stack_to_stack(void **state) {
         assert_int_equal(scene_after(&s, THREAD + 4ULL * PAGE + 8), TEXT);
 }
 
+static void a_frame_across_two_searches_is_found(void **state) {
+        for (uint64_t shift = 0; shift <= 32; shift += 8) {
+                _cleanup_scene_ struct scene s = scene_new();
+
+                (void)state;
+                scene_thread_at(&s, TID, STACK + 8ULL * PAGE);
+                scene_make(&s);
+                scene_frame(&s, STACK + 9ULL * PAGE, THREAD + 8ULL * PAGE, TEXT);
+                scene_frame(&s, THREAD + 9ULL * PAGE, THREAD + 4ULL * PAGE, TEXT);
+                scene_frame(&s, THREAD + 8ULL * PAGE - RED_ZONE - shift, HEAP + 16ULL * PAGE, TEXT);
+                scene_word(&s, HEAP + 8, SECRET);
+                scene_run(&s, CONTENT_REDACT);
+                assert_int_equal(scene_after(&s, HEAP + 8), FILLED);
+        }
+}
+
 static void a_frame_across_two_tiles_is_found(void **state) {
         _cleanup_scene_ struct scene s = scene_new();
         uint64_t sp = HEAP + RED_ZONE;
@@ -403,6 +419,7 @@ int main(void) {
                 cmocka_unit_test(a_stack_pointer_that_points_nowhere_gives_other_hints),
                 cmocka_unit_test(stacks_that_signals_interrupted_are_stacks),
                 cmocka_unit_test(frames_are_followed_from_stack_to_stack),
+                cmocka_unit_test(a_frame_across_two_searches_is_found),
                 cmocka_unit_test(a_frame_across_two_tiles_is_found),
                 cmocka_unit_test(more_frames_than_the_limit_are_too_many),
                 cmocka_unit_test(level_stacks_keeps_what_unwinding_needs_and_no_more),

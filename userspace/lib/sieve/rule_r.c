@@ -76,6 +76,11 @@ static int find_tids(struct rule_r *rule) {
         return 0;
 }
 
+static int make_tile(struct rule_r *rule) {
+        rule->tile = malloc(SIEVE_TILE);
+        return rule->tile ? 0 : -ENOMEM;
+}
+
 int rule_r_new(const struct core_head *head, const struct core_notes *notes, struct source *source,
                char *const *environment, struct needle_set *needles, uint16_t origin,
                struct rule_r **ret) {
@@ -87,10 +92,9 @@ int rule_r_new(const struct core_head *head, const struct core_notes *notes, str
         rule->head = head;
         rule->notes = notes;
         rule->source = source;
-        rule->tile = malloc(SIEVE_TILE);
-        if (!rule->tile)
-                return -ENOMEM;
-
+        r = make_tile(rule);
+        if (r < 0)
+                return r;
         r = find_addresses(rule);
         if (r < 0)
                 return r;
@@ -427,10 +431,10 @@ int rule_r_plan(struct rule_r *rule, enum content content, struct plan *plan) {
         return plan_strings(rule, plan);
 }
 
-/* Is a byte that should be gone neither fill nor zero? */
+/* Is a byte that should be gone anything but fill? */
 static bool survives(uint64_t offset, const uint8_t *bytes, uint8_t erased) {
         for (size_t i = 0; i < WORD; i++)
-                if ((erased & (1U << i)) && bytes[i] != 0 &&
+                if ((erased & (1U << i)) &&
                     bytes[i] != (uint8_t)FILL_WORD[(offset + i) % FILL_SIZE])
                         return true;
         return false;

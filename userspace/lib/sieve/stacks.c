@@ -88,10 +88,9 @@ static int add_pointer(struct finder *f, const struct segment *s, uint64_t point
         if (stack->has_pointer && stack->pointer <= pointer)
                 return 0;
 
+        /* The last search began a red zone below its pointer: a frame across that border is seen
+         * whole by this one. */
         end = stack->has_pointer ? stack->pointer : s->address + s->file_size;
-        /* A frame that was cut by the last search is seen whole by this one. */
-        if (stack->has_pointer)
-                end += FRAME_WORDS * WORD;
         stack->has_pointer = true;
         stack->pointer = pointer;
         r = grow(&f->tasks, f->n_tasks, &f->tasks_room, sizeof(*f->tasks));

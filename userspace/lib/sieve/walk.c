@@ -60,7 +60,8 @@ static int walk_one(void *userdata, uint64_t offset, uint64_t size) {
 
 int walk_memory(struct source *source, const struct plan *plan, uint64_t start, uint64_t end,
                 uint8_t *buf, walk_tile tile, void *userdata) {
-        struct walk walk = { .source = source, .buf = buf, .tile = tile, .userdata = userdata };
+        struct walk walk = { .source = source, .tile = tile, .userdata = userdata };
 
+        walk.buf = buf;
         return walk_extents(plan, start, end, walk_one, &walk);
 }
