@@ -207,6 +207,35 @@ static void a_needle_with_zeros_inside_is_told(void **state) {
                 for (size_t i = 0; i < 9; i++)
                         assert_int_equal(h->hit[at + i], 1);
         }
+        /* Of the first nine bytes only the last few, and zeros behind: still sixteen bytes. */
+        for (size_t keep = 1; keep <= 9; keep++)
+                for (size_t at = 100; at < 116; at++) {
+                        memset(h->field, 0, 512);
+                        memcpy(h->field + at, needle + 9 - keep, keep);
+                        assert_true(hunter_hunt(h, 0, 512) > 0);
+                        for (size_t i = 0; i < keep; i++)
+                                assert_int_equal(h->hit[at + i], 1);
+                        assert_int_equal(hunter_recheck(h, 512), -EBADMSG);
+                }
+}
+
+/* A run of one needle whose end begins a fragment of another, at every distance. */
+static void runs_of_two_needles_that_overlap_are_both_told(void **state) {
+        (void)state;
+        for (size_t shift = 1; shift < 20; shift++) {
+                _cleanup_hunter_ struct hunter *h = hunter_new();
+                uint8_t both[80];
+
+                noise_fill(&h->seed, both, sizeof(both));
+                add(h, both, 16);
+                add(h, both + shift, 16);
+                add(h, both + 2 * shift, 16);
+                hunter_ready(h);
+                for (size_t i = 0; i < 3; i++)
+                        assert_hunted(h, both + i * shift, 16);
+                if (shift <= 16)
+                        assert_hunted(h, both, 2 * shift + 16);
+        }
 }
 
 static int stop_at_second(void *userdata, size_t start, size_t end, const struct needle *needle) {
@@ -287,6 +316,7 @@ int main(void) {
                 cmocka_unit_test(a_needle_that_straddles_buffers_is_told_whole),
                 cmocka_unit_test(zeros_and_fill_are_no_needles),
                 cmocka_unit_test(a_needle_with_zeros_inside_is_told),
+                cmocka_unit_test(runs_of_two_needles_that_overlap_are_both_told),
                 cmocka_unit_test(the_hunt_stops_when_told),
                 cmocka_unit_test(an_empty_set_finds_nothing),
                 cmocka_unit_test(a_needle_that_repeats_itself_costs_no_more),

@@ -90,17 +90,47 @@ static void keys_are_parsed_without_files_and_randomness(void **state) {
                 bytes_done(&files[i]);
 }
 
+/* A configuration that leaves libcrypto without algorithms: read by nobody. The program starts
+ * itself anew, for in this process libcrypto has long decided. */
+static void no_configuration_is_read(void **state) {
+        char path[] = "/tmp/test_init.XXXXXX";
+        static const char text[] = "openssl_conf = all\n[all]\nproviders = p\n[p]\nbase = b\n"
+                                   "[b]\nactivate = 1\n";
+        int fd = mkstemp(path), status;
+        pid_t pid;
+
+        (void)state;
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+        assert_int_equal(close(fd), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                if (setenv("OPENSSL_CONF", path, 1) == 0)
+                        execl("/proc/self/exe", "test_init", "anew", NULL);
+                _exit(3);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(unlink(path), 0);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void it_may_be_called_again(void **state) {
         (void)state;
         assert_int_equal(secret_init(), 0);
         assert_int_equal(secret_init(), 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(no_configuration_is_read),
                 cmocka_unit_test(it_may_be_called_again),
                 cmocka_unit_test(keys_are_parsed_without_files_and_randomness),
         };
 
+        (void)argv;
+        if (argc > 1)
+                return secret_init() == 0 ? 0 : 1;
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -354,20 +354,12 @@ static void put_integer(struct bytes *b, const BIGNUM *n) {
         put_bytes(b, buf + (zero ? 4 : 5), (size_t)size);
 }
 
-/* p = 2^512 + 75 makes R mod p and its square trivial: zeros or ones nearly throughout, and
- * memory is full of those. No residue that is mostly one byte may be hunted. */
-static void trivial_residues_become_no_needles(void **state) {
-        _cleanup_test_bn_ BIGNUM *p = BN_new(), *q = BN_new(), *n = BN_new(), *e = BN_new();
-        _cleanup_hunter_ struct hunter *h = hunter_new();
-        _cleanup_bytes_ struct bytes body = { 0 }, der = { 0 };
-        BN_CTX *ctx = BN_CTX_new();
-        const BIGNUM *numbers[9];
+/* An RSAPrivateKey of any eight numbers: n, e, d, p, q, dp, dq, qinv. */
+static struct bytes make_pkcs1(const BIGNUM *const numbers[8]) {
+        _cleanup_bytes_ struct bytes body = { 0 };
+        struct bytes der = { 0 };
         uint8_t head[] = { 0x30, 0x82, 0, 0 };
 
-        (void)state;
-        assert_true(BN_set_bit(p, 512) && BN_add_word(p, 75) && BN_set_bit(q, 512) &&
-                    BN_add_word(q, 0x4b5) && BN_mul(n, p, q, ctx) && BN_set_word(e, 65537));
-        memcpy(numbers, (const BIGNUM *[]){ n, e, p, p, q, p, q, p }, 8 * sizeof(numbers[0]));
         put_bytes(&body, "\x02\x01", 3);
         for (size_t i = 0; i < 8; i++)
                 put_integer(&body, numbers[i]);
@@ -375,6 +367,21 @@ static void trivial_residues_become_no_needles(void **state) {
         head[3] = (uint8_t)body.size;
         put_bytes(&der, head, sizeof(head));
         put_bytes(&der, body.data, body.size);
+        return der;
+}
+
+/* p = 2^512 + 75 makes R mod p and its square trivial: zeros or ones nearly throughout, and
+ * memory is full of those. No residue that is mostly one byte may be hunted. */
+static void trivial_residues_become_no_needles(void **state) {
+        _cleanup_test_bn_ BIGNUM *p = BN_new(), *q = BN_new(), *n = BN_new(), *e = BN_new();
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+        _cleanup_bytes_ struct bytes der = { 0 };
+        BN_CTX *ctx = BN_CTX_new();
+
+        (void)state;
+        assert_true(BN_set_bit(p, 512) && BN_add_word(p, 75) && BN_set_bit(q, 512) &&
+                    BN_add_word(q, 0x4b5) && BN_mul(n, p, q, ctx) && BN_set_word(e, 65537));
+        der = make_pkcs1((const BIGNUM *const[]){ n, e, p, p, q, p, q, p });
         assert_int_equal(add_file(h, &der), NEEDLE_KEY);
         assert_number_hunted(h, p);
         for (size_t i = 0; i < needle_set_count(h->set); i++) {
@@ -388,6 +395,21 @@ static void trivial_residues_become_no_needles(void **state) {
                 assert_true(plain < needle->size / 2);
         }
         BN_CTX_free(ctx);
+}
+
+/* Of a file only n, e and the primes are right: all else is computed, d in both variants. */
+static void what_a_file_lacks_is_computed(void **state) {
+        _cleanup_pkey_ EVP_PKEY *key = make_rsa(1024, 2);
+        _cleanup_test_bn_ BIGNUM *n = number_of(key, "n"), *e = number_of(key, "e");
+        _cleanup_test_bn_ BIGNUM *p = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR1);
+        _cleanup_test_bn_ BIGNUM *q = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR2);
+        _cleanup_bytes_ struct bytes der =
+                make_pkcs1((const BIGNUM *const[]){ n, e, e, p, q, e, e, e });
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+
+        (void)state;
+        assert_int_equal(add_file(h, &der), NEEDLE_KEY | NEEDLE_TOO_SHORT);
+        assert_rsa_hunted(h, key);
 }
 
 static int warm(void **state) {
@@ -411,6 +433,7 @@ int main(void) {
                 cmocka_unit_test(a_fragment_from_any_place_is_hunted),
                 cmocka_unit_test(noise_holds_no_fragment_of_many_keys),
                 cmocka_unit_test(trivial_residues_become_no_needles),
+                cmocka_unit_test(what_a_file_lacks_is_computed),
         };
 
         return cmocka_run_group_tests(tests, warm, NULL);

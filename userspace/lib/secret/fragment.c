@@ -10,7 +10,7 @@
 /* Two filters and a table. Any fragment, wherever it begins, covers one 8-aligned word, so only
  * aligned words are looked at. The first filter is small enough for the cache and lets through
  * about one random word in a hundred, the second one (another hash, more bits) few of those.
- * What is left is looked up exactly: each of the 9 fragments around the word, in a table of all
+ * What is left is looked up exactly: each of the 8 fragments around the word, in a table of all
  * distinct fragments. So the cost of a word has a bound, however often needles repeat. */
 #define WINDOW 8U
 #define FIRST_BITS_PER_WINDOW 64U
@@ -194,7 +194,7 @@ static void add_fragments(struct fragment_index *index, size_t i) {
                 if (*slot != 0)
                         continue;
                 *slot = (uint32_t)at + 1;
-                for (size_t k = 0; k <= WINDOW; k++) {
+                for (size_t k = 0; k < WINDOW; k++) {
                         filter_set(&index->first, load64(bytes + k) * HASH_A);
                         filter_set(&index->second, load64(bytes + k) * HASH_C);
                 }
@@ -333,7 +333,7 @@ static int tell_run(struct hunt *hunt, size_t start, size_t place) {
 /* Looks up the fragments that cover the word at `at`, but for those inside of the last run. Those
  * to the left of a run need no look: the word before would have found them. */
 static int look_around(struct hunt *hunt, size_t at) {
-        size_t start = at < WINDOW ? 0 : at - WINDOW;
+        size_t start = at < WINDOW - 1 ? 0 : at - (WINDOW - 1);
         size_t last = hunt->n - FRAGMENT_SIZE < at ? hunt->n - FRAGMENT_SIZE : at;
 
         if (hunt->done >= FRAGMENT_SIZE && start < hunt->done - FRAGMENT_SIZE + 1)

@@ -212,7 +212,7 @@ static bool is_secret_around(const struct recheck *recheck, const struct stretch
                 return needle->size <= s->n - at &&
                        memcmp(s->buf + at, needle->bytes, needle->size) == 0 &&
                        counts(recheck, s, at, needle->size);
-        while (before < WINDOW && before < at && before < from &&
+        while (before < WINDOW - 1 && before < at && before < from &&
                s->buf[at - before - 1] == needle->bytes[from - before - 1])
                 before++;
         while (behind < FRAGMENT_SIZE && behind < s->n - at && behind < needle->size - from &&
