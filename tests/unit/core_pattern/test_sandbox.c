@@ -169,6 +169,10 @@ static void do_mprotect_code(void) {
         (void)syscall(SYS_mprotect, page, 4096, PROT_READ | PROT_EXEC);
 }
 
+static void do_close(void) {
+        (void)syscall(SYS_close, zero_fd);
+}
+
 /* read of i386 (3) has the number that close has here: it must not be taken for one of ours. */
 static void do_i386(void) {
         long r;
@@ -202,6 +206,7 @@ static const struct {
         { "bpf dies", do_bpf },
         { "io_uring_setup dies", do_io_uring },
         { "dup dies", do_dup },
+        { "close dies: no descriptor's number comes free", do_close },
         { "becoming dumpable again dies", do_prctl },
         { "any ioctl but PAGEMAP_SCAN dies", do_tiocsti },
         { "mapping code dies", do_mmap_code },
