@@ -36,8 +36,8 @@ struct {
         __uint(type, BPF_MAP_TYPE_ARRAY);
         __uint(max_entries, 1);
         __type(key, __u32);
-        __type(value, struct watch_devs);
-} watch_devs SEC(".maps") __weak;
+        __type(value, struct watch_filter);
+} watch_filter SEC(".maps") __weak;
 
 struct {
         __uint(type, BPF_MAP_TYPE_HASH);

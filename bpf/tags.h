@@ -25,7 +25,7 @@ typedef __u32 tag_u32;
 #define TAGS_MAPS(X)                                                                               \
         X(meta)                                                                                    \
         X(counters)                                                                                \
-        X(tags) X(rules) X(watch_devs) X(watch_dirs) X(watch_files) X(learn_until) X(learners)
+        X(tags) X(rules) X(watch_filter) X(watch_dirs) X(watch_files) X(learn_until) X(learners)
 
 /* Sensors and lifecycle: the program is pinned as `prog_NAME`, its link as `link_NAME`. */
 #define TAGS_SENSORS(X)                                                                            \
@@ -43,11 +43,12 @@ typedef __u32 tag_u32;
 #define WATCH_RULES_MAX 8     /* rules in one entry of watch_files or watch_dirs */
 #define WATCH_PAGES_MAX 32    /* entries of watch_dirs for one directory */
 #define WATCH_DEVS_MAX 32     /* file systems with watched files; over it every one is looked at */
-#define WATCH_ALIASES_MAX 16  /* cached hard links of one file whose directories are looked at */
-#define WATCH_NAME_MAX 32     /* bytes compared of a name's beginning or end */
-#define LEARNERS_MAX 64       /* threads learning keys by reading at one time */
-#define LEARN_PARENTS_MAX 8   /* directories above a learned file that are told */
-#define RULES_MAX 1024        /* POLICY_RULES_MAX */
+#define WATCH_FILTER_BITS 65536U /* 2^16: watch_filter_bit() */
+#define WATCH_ALIASES_MAX 16     /* cached hard links of one file whose directories are looked at */
+#define WATCH_NAME_MAX 32        /* bytes compared of a name's beginning or end */
+#define LEARNERS_MAX 64          /* threads learning keys by reading at one time */
+#define LEARN_PARENTS_MAX 8      /* directories above a learned file that are told */
+#define RULES_MAX 1024           /* POLICY_RULES_MAX */
 
 /* watch_file.rules of the canary: seen, counted, and nobody tagged for it. */
 #define RULE_CANARY 0U
@@ -125,12 +126,20 @@ struct watch_dir {
         struct dir_rule rules[WATCH_RULES_MAX];
 };
 
-/* watch_devs: one entry, key 0: most reads end here. */
-struct watch_devs {
-        tag_u32 n; /* above WATCH_DEVS_MAX: look at every file system */
+/* watch_filter: one entry, key 0: nearly every read of the host ends here. A bit that is set says
+ * that an inode may be in watch_files or watch_dirs, one that is not says that none is. */
+struct watch_filter {
+        tag_u32 n_devs; /* above WATCH_DEVS_MAX: look at every file system */
         tag_u32 pad;
         tag_u32 devs[WATCH_DEVS_MAX];
+        tag_u64 files[WATCH_FILTER_BITS / 64];
+        tag_u64 dirs[WATCH_FILTER_BITS / 64];
 };
+
+/* Which bit; Fibonacci hashing, for inode numbers that follow each other. */
+static inline tag_u32 watch_filter_bit(tag_u64 ino) {
+        return (tag_u32)((ino * 0x9E3779B97F4A7C15ULL) >> 48);
+}
 
 /* learners: key: thread id. The thread writes zeros, reads one byte of a file, and finds what
  * the sensor saw; learn_until (CLOCK_BOOTTIME, ns) tells the sensor that anybody learns at all,

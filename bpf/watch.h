@@ -19,12 +19,13 @@
 /* One look at one file; lives on the stack of the handler. Kernel pointers are kept as numbers:
  * the verifier forgets what they are in a loop's context. */
 struct look {
-        struct file_key key;
+        struct file_key key; /* all zeros until somebody asks: look_key() */
+        __u64 inode;
         __u64 mm;
+        __u32 dev;
+        __u32 pad;
         __u64 dentry; /* where the walk is */
         __u64 leaf;   /* the file's own dentry */
-        __u32 at_root;
-        __u32 pad;
 };
 
 static __always_inline bool file_key_equal(const struct file_key *a, const struct file_key *b) {
@@ -75,21 +76,28 @@ verified_once int tag_file_add(const struct look *look, __u32 rule) {
 
 enum pages_way { PAGES_READ, PAGES_MAPPED, PAGES_FAULTED };
 
-static __always_inline bool device_watched(__u32 dev) {
+static __always_inline const struct watch_filter *filter_get(void) {
         __u32 zero = 0;
-        const struct watch_devs *devs = bpf_map_lookup_elem(&watch_devs, &zero);
 
-        if (!devs)
-                return true;
-        if (devs->n > WATCH_DEVS_MAX)
+        return bpf_map_lookup_elem(&watch_filter, &zero);
+}
+
+static __always_inline bool device_watched(const struct watch_filter *filter, __u32 dev) {
+        if (filter->n_devs > WATCH_DEVS_MAX)
                 return true;
         for (__u32 i = 0; i < WATCH_DEVS_MAX; i++) {
-                if (i >= devs->n)
+                if (i >= filter->n_devs)
                         return false;
-                if (devs->devs[i] == dev)
+                if (filter->devs[i] == dev)
                         return true;
         }
         return false;
+}
+
+static __always_inline __u64 bit_of(const __u64 *bits, __u64 ino) {
+        __u32 bit = watch_filter_bit(ino) & (WATCH_FILTER_BITS - 1);
+
+        return bits[bit / 64] >> (bit % 64) & 1;
 }
 
 static __always_inline void file_key_of(struct inode *inode, struct file_key *ret) {
@@ -98,6 +106,11 @@ static __always_inline void file_key_of(struct inode *inode, struct file_key *re
         ret->gen = inode->i_generation;
         ret->ctime_ns =
                 (__u64)inode->i_ctime_sec * NSEC_PER_SEC + (inode->i_ctime_nsec & ~I_CTIME_QUERIED);
+}
+
+static __always_inline void look_key(struct look *look) {
+        if (!look->key.ino)
+                file_key_of(kernel_ptr(inode, look->inode), &look->key);
 }
 
 static __always_inline __u64 dentry_of_alias(const struct hlist_node *node) {
@@ -208,18 +221,36 @@ static long parent_step(__u32 i, struct look *look) {
         struct dentry *d = kernel_ptr(dentry, look->dentry);
         struct dentry *parent = d->d_parent;
         struct page_walk walk = { .look = look, .depth = i + 1 };
-        struct inode *inode;
 
-        if (parent == d || !parent) {
-                look->at_root = 1;
+        if (parent == d || !parent)
                 return 1;
-        }
-        inode = parent->d_inode;
         look->dentry = (__u64)parent;
-        walk.key.ino = inode->i_ino;
-        walk.key.dev = look->key.dev;
+        walk.key.ino = parent->d_inode->i_ino;
+        walk.key.dev = look->dev;
         bpf_loop(WATCH_PAGES_MAX, page_step, &walk, 0);
         return 0;
+}
+
+/* How the walk up from a file ends, without a look into any map. */
+enum walk_end { WALK_NOTHING, WALK_MAYBE, WALK_TOO_DEEP };
+
+verified_once int walk_filtered(const struct look *look) {
+        const struct watch_filter *filter = filter_get();
+        struct dentry *d;
+        __u64 maybe = 0;
+
+        if (!look || !filter)
+                return WALK_NOTHING;
+        d = kernel_ptr(dentry, look->leaf);
+        for (int i = 0; i < WATCH_DEPTH_MAX; i++) {
+                struct dentry *parent = d->d_parent;
+
+                if (parent == d || !parent)
+                        return maybe ? WALK_MAYBE : WALK_NOTHING;
+                maybe |= bit_of(filter->dirs, parent->d_inode->i_ino);
+                d = parent;
+        }
+        return WALK_TOO_DEEP;
 }
 
 /* Looks up the directories of one file, by each of its cached names. */
@@ -227,11 +258,16 @@ static __always_inline void look_up(struct look *look, struct inode *inode) {
         const struct hlist_node *alias = inode->i_dentry.first;
 
         for (int i = 0; i < WATCH_ALIASES_MAX && alias; i++) {
+                int end;
+
                 look->leaf = dentry_of_alias(alias);
-                look->dentry = look->leaf;
-                look->at_root = 0;
-                bpf_loop(WATCH_DEPTH_MAX, parent_step, look, 0);
-                if (!look->at_root) {
+                end = walk_filtered(look);
+                if (end != WALK_NOTHING) {
+                        look_key(look);
+                        look->dentry = look->leaf;
+                        bpf_loop(WATCH_DEPTH_MAX, parent_step, look, 0);
+                }
+                if (end == WALK_TOO_DEEP) {
                         struct tags_counters *c = counters_get();
 
                         /* No answer is not the answer "no". */
@@ -261,19 +297,20 @@ static __always_inline void canary_seen(enum pages_way way, struct learned *lear
 /* The thread that is learning keys, if this is one. Its page faults are no lesson: they are of
  * its own text. */
 static __always_inline struct learned *learner_get(enum pages_way way) {
-        __u32 zero = 0, tid = (__u32)bpf_get_current_pid_tgid();
-        __u64 *until = bpf_map_lookup_elem(&learn_until, &zero);
-        __u64 seen;
+        __u32 zero = 0, tid;
+        __u64 *until, seen;
 
-        if (!until || way != PAGES_READ)
+        if (way != PAGES_READ)
+                return NULL;
+        until = bpf_map_lookup_elem(&learn_until, &zero);
+        if (!until || !*until)
                 return NULL;
         seen = *until;
-        if (!seen)
-                return NULL;
         if (bpf_ktime_get_boot_ns() > seen) {
                 __sync_val_compare_and_swap(until, seen, 0);
                 return NULL;
         }
+        tid = (__u32)bpf_get_current_pid_tgid();
         return bpf_map_lookup_elem(&learners, &tid);
 }
 
@@ -309,36 +346,48 @@ static __always_inline void learn(struct learned *learned, struct inode *inode) 
         bpf_loop(LEARN_PARENTS_MAX, ancestor_step, &a, 0);
 }
 
+/* Is the file known by its inode? */
+static __always_inline void look_file(struct look *look, __u64 ino, enum pages_way way,
+                                      struct learned *learned) {
+        struct inode_key key = { .ino = ino, .dev = look->dev };
+        const struct watch_file *file = bpf_map_lookup_elem(&watch_files, &key);
+
+        if (!file)
+                return;
+        look_key(look);
+        if (file->gen != look->key.gen)
+                return;
+        for (__u32 i = 0; i < WATCH_RULES_MAX && i < file->n_rules; i++) {
+                if (file->rules[i] == RULE_CANARY)
+                        canary_seen(way, learned);
+                else
+                        tag_file_add(look, file->rules[i]);
+        }
+}
+
 /* Pages of a file are about to be given to the running process. Cheapest questions first: this
  * is asked at every buffered read of the host. */
 static __always_inline int fact_pages_given(struct address_space *mapping, enum pages_way way) {
         struct task_struct *task = bpf_get_current_task_btf();
+        const struct watch_filter *filter = filter_get();
         struct learned *learned = learner_get(way);
         struct inode *inode = mapping->host;
-        const struct watch_file *file;
-        struct inode_key key = {};
         struct look look = {};
+        __u64 ino;
 
         if (learned)
                 learn(learned, inode);
-        key.dev = inode->i_sb->s_dev;
-        if (!device_watched(key.dev))
+        look.dev = inode->i_sb->s_dev;
+        if (!filter || !device_watched(filter, look.dev))
                 return 0;
         look.mm = (__u64)task->mm;
         if (!look.mm)
                 return 0; /* a kernel thread: who asked it to read is seen where he gets it */
 
-        key.ino = inode->i_ino;
-        file_key_of(inode, &look.key);
-        file = bpf_map_lookup_elem(&watch_files, &key);
-        if (file && file->gen == look.key.gen) {
-                for (__u32 i = 0; i < WATCH_RULES_MAX && i < file->n_rules; i++) {
-                        if (file->rules[i] == RULE_CANARY)
-                                canary_seen(way, learned);
-                        else
-                                tag_file_add(&look, file->rules[i]);
-                }
-        }
+        look.inode = (__u64)inode;
+        ino = inode->i_ino;
+        if (bit_of(filter->files, ino))
+                look_file(&look, ino, way, learned);
         look_up(&look, inode);
         return 0;
 }

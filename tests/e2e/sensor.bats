@@ -64,21 +64,22 @@ setup() {
 teardown_file() {
   [ ! -e "$DIR/ours" ] || cat "$DIR/ours" >"$PATTERN"
   cs disable || true
-  kill -9 "$(<"$DIR/older")" "$(<"$DIR/younger")" 2>/dev/null || true
+  for p in older younger; do
+    [ ! -s "$DIR/$p" ] || kill -9 "$(cat "$DIR/$p")" 2>/dev/null || true
+  done
   cat "$DIR/old-pattern" >"$PATTERN"
   cat "$DIR/old-limit" >"$LIMIT"
-  umount "$DIR/ov/merged" "$DIR/tmpfs" || true
+  for m in ov/merged tmpfs bound btrfs xfs; do umount "$DIR/$m" 2>/dev/null || true; done
   rm -rf "$DIR"
 }
 
 # Lives since before enable, and forks (without an exec) when told.
 older_process() {
-  local told
   echo "$BASHPID" >"$DIR/older"
-  read -r told <"$DIR/fork"
+  read -r _ <"$DIR/fork"
   (
     echo "$BASHPID" >"$DIR/younger"
-    read -r told <"$DIR/wait"
+    read -r _ <"$DIR/wait"
   )
 }
 
@@ -193,6 +194,45 @@ one_crash() {
   always_tagged read "$DIR/keys/new/er/late.key"
 }
 
+@test "a link to a directory pointed elsewhere beside: tagged at the first read" {
+  mkdir -p "$DIR/other/rel"/{1,2}
+  cp "$DIR/keys/a.key" "$DIR/other/rel/1/k.pem"
+  cp "$DIR/keys/a.key" "$DIR/other/rel/2/k.pem"
+  ln -sfn rel/1 "$DIR/other/current"
+  policy "${POLICY[@]}" "File=$DIR/other/current/k.pem"
+  enabled
+  ln -sfn rel/2 "$DIR/other/current"
+  always_tagged read "$DIR/other/current/k.pem"
+  policy "${POLICY[@]}"
+  enabled
+}
+
+@test "other file systems: btrfs, xfs" {
+  local fs found=0
+  for fs in btrfs xfs; do
+    command -v "mkfs.$fs" >/dev/null && grep -qw "$fs" /proc/filesystems || continue
+    found=1
+    truncate -s 320M "$DIR/$fs.img"
+    "mkfs.$fs" -q "$DIR/$fs.img"
+    mkdir -p "$DIR/$fs"
+    mount -o loop "$DIR/$fs.img" "$DIR/$fs"
+    mkdir "$DIR/$fs/empty"
+    cp "$DIR/keys/a.key" "$DIR/$fs/a.key"
+    policy "${POLICY[@]}" "File=$DIR/$fs/*.key" "File=$DIR/$fs/empty/**"
+    run enabled
+    cp "$DIR/keys/a.key" "$DIR/$fs/empty/later"
+    local known later
+    known=$(one_crash read "$DIR/$fs/a.key")
+    later=$(one_crash read "$DIR/$fs/empty/later")
+    policy "${POLICY[@]}"
+    enabled
+    umount "$DIR/$fs"
+    echo "$fs: $known; $later"
+    [[ $known == *"got=1 tag=1 file=1"* && $later == *"got=1 tag=1 file=1"* ]]
+  done
+  [ $found = 1 ] || skip "neither mkfs.btrfs nor mkfs.xfs"
+}
+
 @test "a directory renamed into the place of one that a rule names" {
   mkdir -p "$DIR/other/fresh"
   cp "$DIR/keys/a.key" "$DIR/other/fresh/a.key"
@@ -273,7 +313,7 @@ one_crash() {
 }
 
 @test "a second enable keeps tags; a rule that is new marks everybody alive" {
-  "$READER" read "$DIR/keys/a.key" 4000000000 &
+  "$READER" hold "$DIR/keys/a.key" 0 &
   local pid=$!
   sleep 0.3
   [[ $("$PROBE" task $pid) == *"file=1 unknown=0"* ]]
@@ -311,7 +351,7 @@ assert [f["topic"] for f in s["findings"] if f["health"] == "bad"] == ["policy"]
 
 @test "tags: the process, the reason, the file and its label" {
   enabled
-  "$READER" read "$DIR/keys/a.key" 4000000000 &
+  "$READER" hold "$DIR/keys/a.key" 0 &
   local pid=$!
   sleep 0.3
   run cs tags

@@ -248,6 +248,11 @@ static void lineage(const char *name, char *path, char *self) {
 
         if (strcmp(name, "idle") == 0)
                 crash();
+        if (strcmp(name, "hold") == 0) { /* until it is killed */
+                by_read(file_open(path));
+                for (;;)
+                        (void)pause();
+        }
         if (strcmp(name, "fork") == 0) { /* the child has a copy */
                 by_read(file_open(path));
                 pid = fork();

@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <unistd.h>
 
 #include <linux/magic.h>
 
@@ -67,23 +68,31 @@ static int bpffs_mount(bool *ret_mounted) {
 /* --- the steps ---------------------------------------------------------------------------------
  */
 
-/* What there is to put back: of the first enable, when this one comes later. */
+/* What disable is to put back. A note stays true while the pattern is ours; once it is not (the
+ * host was booted again, another handler took over), what is there now is what we replace. */
 static int before_note(const char *root, const char *pattern, struct before *ret, bool *ret_first) {
         struct before before = { 0 };
+        char now[CORE_PATTERN_MAX + 1] = "";
+        unsigned limit = 0;
+        bool ours;
         int r = before_load(root, &before);
 
         *ret_first = r == -ENOENT;
         if (r < 0 && r != -ENOENT)
                 return say(PATH_BEFORE, r, "remove it if it is no file of ours");
-        if (*ret_first) {
-                r = pattern_read(before.core_pattern);
-                if (r == 0)
-                        r = pipe_limit_read(&before.core_pipe_limit);
-                if (r < 0)
-                        return say(PATH_CORE_PATTERN, r, "mount procfs");
+        r = pattern_read(now);
+        if (r == 0)
+                r = pipe_limit_read(&limit);
+        if (r < 0)
+                return say(PATH_CORE_PATTERN, r, "mount procfs");
+        ours = pattern_kind(now, *before.ours ? before.ours : pattern) <= PATTERN_OURS_OTHER;
+        if (*ret_first || !ours) {
                 /* Ours without a note of what was there before: the kernel's default then. */
-                if (pattern_kind(before.core_pattern, pattern) <= PATTERN_OURS_OTHER)
-                        (void)strcpy(before.core_pattern, "core");
+                (void)snprintf(before.core_pattern, sizeof(before.core_pattern), "%s",
+                               ours ? "core" : now);
+                if (*ret_first || limit != before.our_limit)
+                        before.core_pipe_limit = limit;
+                before.bpffs_mounted = before.bpffs_mounted && access(PATH_PINS, F_OK) == 0;
         }
         memcpy(before.ours, pattern, strlen(pattern) + 1);
         before.our_limit =
@@ -135,7 +144,7 @@ static int run(const struct cli *cli) {
         _cleanup_(cleanup_policy) struct policy *policy = NULL;
         char pattern[CORE_PATTERN_MAX + 1];
         struct programs programs;
-        struct before before;
+        struct before before = { 0 };
         bool first = false, mounted = false;
         int r;
 

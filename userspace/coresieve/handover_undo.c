@@ -16,7 +16,7 @@ static int say(FILE *errors, const char *thing, int r, const char *remedy) {
 
 static int settings_restore(const struct before *before, FILE *errors) {
         char now[CORE_PATTERN_MAX + 1];
-        unsigned limit;
+        unsigned limit = 0;
         int r;
 
         r = pattern_read(now);

@@ -3,41 +3,22 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/paths.h"
-#include "coresieve.skel.h"
 #include "host/bootid.h"
 #include "host/sensor_pins.h"
+#include "host/sensor_session.h"
 #include "host/tagmap.h"
 #include "host/watch.h"
 
 #define NSEC_PER_SEC 1000000000ULL
-
-/* What the canary holds: more than nothing, less than the 1 KiB that a kernel may come to answer
- * without the tracepoint. */
-#define CANARY_TEXT "coresieve reads this file to prove that its sensor sees reads.\n"
-
-struct session {
-        const char *root;
-        const struct policy *policy;
-        FILE *errors;
-        struct coresieve_bpf *skel;
-        bool kept;
-        struct tags_meta meta;
-        int canary_fd;
-};
 
 DEFINE_CLEANUP(tagmap, struct tagmap, tagmap_close)
 #define _cleanup_watch_set_ _cleanup_(watch_set_done)
@@ -50,20 +31,11 @@ static int print_nothing(enum libbpf_print_level level, const char *format, va_l
         return 0;
 }
 
-static int say(const struct session *s, const char *thing, int r, const char *remedy) {
-        (void)fprintf(s->errors, "coresieve: %s: %s: %s\n", thing, strerrordesc_np(-r), remedy);
-        return r;
-}
-
 static uint64_t boot_time_ns(void) {
         struct timespec now = { 0 };
 
         (void)clock_gettime(CLOCK_BOOTTIME, &now);
         return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
-static int map_fd(struct bpf_map *const map) {
-        return bpf_map__fd(map);
 }
 
 static int meta_put(struct session *s, uint32_t state) {
@@ -119,18 +91,20 @@ static int session_load(struct session *s) {
         int r;
 
         if (!skel)
-                return say(s, "sensor", -errno, "reinstall Coresieve");
+                return session_say(s, "sensor", -errno, "reinstall Coresieve");
         s->skel = skel;
         if (s->kept) {
                 r = maps_reuse(skel);
                 if (r < 0)
-                        return say(s, "tag maps", r, "run `coresieve disable`, then enable");
+                        return session_say(s, "tag maps", r,
+                                           "run `coresieve disable`, then enable");
         }
         r = coresieve_bpf__load(skel);
         if (r < 0)
-                return say(s, "page-cache sensor cannot be loaded", r,
-                           "it needs Linux 6.12 or later with CONFIG_DEBUG_INFO_BTF, and root with "
-                           "all capabilities");
+                return session_say(
+                        s, "page-cache sensor cannot be loaded", r,
+                        "it needs Linux 6.12 or later with CONFIG_DEBUG_INFO_BTF, and root with "
+                        "all capabilities");
         return 0;
 }
 
@@ -153,157 +127,33 @@ static int session_attach(struct session *s) {
 
         r = pins_make_directory();
         if (r < 0)
-                return say(s, PATH_PINS, r, "mount bpffs on " PATH_BPFFS);
+                return session_say(s, PATH_PINS, r, "mount bpffs on " PATH_BPFFS);
         if (!s->kept) {
                 /* Sensors that fire before user space is ready find a state to go by. */
                 r = meta_put(s, TAGS_SEEDING);
                 if (r < 0)
-                        return say(s, "tag maps", r, "see dmesg");
+                        return session_say(s, "tag maps", r, "see dmesg");
 #define X(name)                                                                                    \
         r = pins_put(map_fd(skel->maps.name), "", #name);                                          \
         if (r < 0)                                                                                 \
-                return say(s, "pin of map " #name, r, "is " PATH_BPFFS " a bpffs?");
+                return session_say(s, "pin of map " #name, r, "is " PATH_BPFFS " a bpffs?");
                 TAGS_MAPS(X)
 #undef X
         }
 #define X(name)                                                                                    \
         r = pins_put(bpf_program__fd(skel->progs.name), "prog_", #name);                           \
         if (r < 0)                                                                                 \
-                return say(s, "pin of program " #name, r, "is " PATH_BPFFS " a bpffs?");
+                return session_say(s, "pin of program " #name, r, "is " PATH_BPFFS " a bpffs?");
         TAGS_QUERIES(X)
 #undef X
 #define X(name)                                                                                    \
         r = sensor_attach(skel->progs.name, #name);                                                \
         if (r < 0)                                                                                 \
-                return say(s, "sensor " #name " cannot be attached", r,                            \
-                           "this kernel's tracepoints are not enough; see README, kernels");
+                return session_say(                                                                \
+                        s, "sensor " #name " cannot be attached", r,                               \
+                        "this kernel's tracepoints are not enough; see README, kernels");
         TAGS_SENSORS(X)
 #undef X
-        return 0;
-}
-
-/* --- the canary ------------------------------------------------------------------------------- */
-
-static int canary_make(struct session *s) {
-        char path[PATH_MAX];
-        struct stat st;
-        int r;
-
-        (void)snprintf(path, sizeof(path), "%s%s", s->root, PATH_CANARY);
-        s->canary_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-        if (s->canary_fd < 0)
-                return say(s, path, -errno, "make its directory, owned by root");
-        if (fstat(s->canary_fd, &st) < 0)
-                return say(s, path, -errno, "see dmesg");
-        if (!S_ISREG(st.st_mode) || st.st_uid != 0 || st.st_nlink != 1)
-                return say(s, path, -EPERM, "remove it: it is no file of ours");
-        /* Its change time is part of its key: written once. */
-        if (st.st_size == (off_t)strlen(CANARY_TEXT))
-                return 0;
-        if (ftruncate(s->canary_fd, 0) < 0)
-                return say(s, path, -errno, "see dmesg");
-        r = io_write(s->canary_fd, CANARY_TEXT, strlen(CANARY_TEXT));
-        if (r < 0 || fsync(s->canary_fd) < 0)
-                return say(s, path, r < 0 ? r : -errno, "see dmesg");
-        return 0;
-}
-
-static int canary_learn(struct session *s) {
-        const struct learner learner = { map_fd(s->skel->maps.learners),
-                                         map_fd(s->skel->maps.learn_until) };
-        struct learned learned;
-        int r;
-
-        r = learner_read(&learner, s->canary_fd, &learned);
-        if (r == -EOPNOTSUPP)
-                return say(s, PATH_CANARY, r,
-                           "the sensor does not see reads there: put " PATH_STATE
-                           " on a disk file system (not tmpfs)");
-        if (r < 0)
-                return say(s, PATH_CANARY, r, "see dmesg");
-        s->meta.canary = learned.key;
-        return 0;
-}
-
-static int counters_get(const struct session *s, struct tags_counters *ret) {
-        uint32_t zero = 0;
-
-        if (bpf_map_lookup_elem(map_fd(s->skel->maps.counters), &zero, ret) < 0)
-                return -errno;
-        return 0;
-}
-
-/* A first touch of a page that is cached, then a write that copies it: the two other ways in. */
-static int canary_touch(const struct session *s) {
-        size_t size = strlen(CANARY_TEXT);
-        volatile char *page;
-        char byte;
-
-        page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, s->canary_fd, 0);
-        if (page == MAP_FAILED)
-                return -errno;
-        byte = page[0];
-        (void)munmap((void *)page, size);
-
-        page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, s->canary_fd, 0);
-        if (page == MAP_FAILED)
-                return -errno;
-        page[0] = byte;
-        (void)munmap((void *)page, size);
-        return 0;
-}
-
-/* Every way to a file's bytes is walked once, and must have been seen. */
-static int canary_prove_maps(struct session *s) {
-        struct tags_counters before, after;
-        int r;
-
-        r = counters_get(s, &before);
-        if (r == 0)
-                r = canary_touch(s);
-        if (r == 0)
-                r = counters_get(s, &after);
-        if (r < 0)
-                return say(s, PATH_CANARY, r, "see dmesg");
-        if (after.canary_maps == before.canary_maps)
-                return say(s, "sensor pages_mapped did not fire", -ENOLINK,
-                           "this kernel maps files unseen; report it");
-        if (after.canary_faults == before.canary_faults)
-                return say(s, "sensor page_faulted did not fire", -ENOLINK,
-                           "this kernel maps files unseen; report it");
-        return 0;
-}
-
-/* Our own lineage is tagged by now (we read key files, or we are older than the sensors): a
- * child must have that tag, and a child that was never forked from us could not. */
-static int fork_prove(const struct session *s, struct tagmap *map) {
-        struct task_answer self, child;
-        int pipe_fds[2], status, r;
-        pid_t pid;
-
-        r = tagmap_of_task(map, getpid(), &self);
-        if (r < 0)
-                return say(s, "lineage of this process", r, "report it");
-        if (!self.found)
-                return 0; /* nothing was read and nobody was marked: nothing to inherit */
-        if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-                return say(s, "pipe", -errno, "try again");
-        pid = fork();
-        if (pid == 0) {
-                char byte;
-
-                (void)close(pipe_fds[1]);
-                _exit(read(pipe_fds[0], &byte, 1) < 0);
-        }
-        (void)close(pipe_fds[0]);
-        r = pid < 0 ? -errno : tagmap_of_task(map, pid, &child);
-        (void)close(pipe_fds[1]);
-        if (pid > 0)
-                (void)waitpid(pid, &status, 0);
-        if (r < 0)
-                return say(s, "fork", r, "try again");
-        if (!child.found || child.tag.reasons != self.tag.reasons)
-                return say(s, "sensor lineage_forked did not fire", -ENOLINK, "report it");
         return 0;
 }
 
@@ -391,7 +241,7 @@ static int session_watch(struct session *s, const struct watch_set *set, bool mu
                          struct sensor_report *report) {
         const struct watch_maps maps = { map_fd(s->skel->maps.watch_files),
                                          map_fd(s->skel->maps.watch_dirs),
-                                         map_fd(s->skel->maps.watch_devs),
+                                         map_fd(s->skel->maps.watch_filter),
                                          map_fd(s->skel->maps.rules) };
         bool grown = false;
         int r;
@@ -403,38 +253,24 @@ static int session_watch(struct session *s, const struct watch_set *set, bool mu
         if (r == 0)
                 r = watch_set_apply(set, &maps, &grown);
         if (r < 0)
-                return say(s, "watch maps", r, "make the policy's rules narrower");
+                return session_say(s, "watch maps", r, "make the policy's rules narrower");
         if (must_seed || grown) {
                 r = seed(s);
                 if (r < 0)
-                        return say(s, "marking of the processes alive", r, "try again");
+                        return session_say(s, "marking of the processes alive", r, "try again");
                 report->seeded = true;
         }
         memcpy(s->meta.policy_digest, s->policy->digest, sizeof(s->meta.policy_digest));
         s->meta.attached_ns = boot_time_ns();
         r = meta_put(s, TAGS_LIVE);
         if (r < 0)
-                return say(s, "tag maps", r, "try again");
+                return session_say(s, "tag maps", r, "try again");
         report->n_files = set->n_files;
         report->n_dirs = set->n_dirs;
         return 0;
 }
 
 /* --- the story -------------------------------------------------------------------------------- */
-
-static int session_prove(struct session *s) {
-        _cleanup_(cleanup_tagmap) struct tagmap *map = NULL;
-        const char *why;
-        int r;
-
-        r = canary_prove_maps(s);
-        if (r < 0)
-                return r;
-        r = tagmap_open(s->root, &map, &why);
-        if (r < 0)
-                return say(s, "sensors do not prove themselves", r, why);
-        return fork_prove(s, map);
-}
 
 static int session_run(struct session *s, struct sensor_report *report) {
         _cleanup_watch_set_ struct watch_set set = { 0 };
@@ -445,13 +281,13 @@ static int session_run(struct session *s, struct sensor_report *report) {
         if (!s->kept) {
                 r = pins_remove();
                 if (r < 0)
-                        return say(s, PATH_PINS, r, "remove it by hand");
+                        return session_say(s, PATH_PINS, r, "remove it by hand");
                 s->meta = (struct tags_meta){ .abi = TAGS_ABI };
                 r = boot_id_read(s->meta.boot_id);
                 if (r < 0)
-                        return say(s, "boot id", r, "mount procfs");
+                        return session_say(s, "boot id", r, "mount procfs");
                 if (getrandom(&s->meta.generation, sizeof(s->meta.generation), 0) < 0)
-                        return say(s, "getrandom", -errno, "try again");
+                        return session_say(s, "getrandom", -errno, "try again");
         }
         r = canary_make(s);
         if (r < 0)
@@ -460,7 +296,7 @@ static int session_run(struct session *s, struct sensor_report *report) {
         if (s->kept) {
                 r = watch_through_pins(s->policy, &s->meta.canary, &set);
                 if (r < 0)
-                        return say(s, "rules of the policy", r, "try again");
+                        return session_say(s, "rules of the policy", r, "try again");
                 r = findings_judge(s, &set);
                 if (r < 0)
                         return r;
@@ -477,7 +313,7 @@ static int session_run(struct session *s, struct sensor_report *report) {
         if (!s->kept) {
                 r = watch_through_pins(s->policy, &s->meta.canary, &set);
                 if (r < 0)
-                        return say(s, "rules of the policy", r, "try again");
+                        return session_say(s, "rules of the policy", r, "try again");
                 r = findings_judge(s, &set);
                 if (r < 0)
                         return r;
@@ -485,7 +321,7 @@ static int session_run(struct session *s, struct sensor_report *report) {
         /* A canary made anew is another file. */
         r = watch_set_file(&set, &s->meta.canary, RULE_CANARY, NULL);
         if (r < 0)
-                return say(s, "watch maps", r, "make the policy's rules narrower");
+                return session_say(s, "watch maps", r, "make the policy's rules narrower");
         r = session_watch(s, &set, !s->kept || overflow, report);
         if (r < 0)
                 return r;

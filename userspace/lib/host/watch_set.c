@@ -230,27 +230,43 @@ static int apply_new(const struct watch_set *set, const struct watch_maps *maps,
         return 0;
 }
 
-static void devs_add(struct watch_devs *devs, uint32_t dev) {
-        for (uint32_t i = 0; i < devs->n && i < WATCH_DEVS_MAX; i++) {
-                if (devs->devs[i] == dev)
+static void filter_add_dev(struct watch_filter *filter, uint32_t dev) {
+        for (uint32_t i = 0; i < filter->n_devs && i < WATCH_DEVS_MAX; i++) {
+                if (filter->devs[i] == dev)
                         return;
         }
-        if (devs->n < WATCH_DEVS_MAX)
-                devs->devs[devs->n] = dev;
+        if (filter->n_devs < WATCH_DEVS_MAX)
+                filter->devs[filter->n_devs] = dev;
         /* One above the limit says that the list is not complete. */
-        if (devs->n <= WATCH_DEVS_MAX)
-                devs->n++;
+        if (filter->n_devs <= WATCH_DEVS_MAX)
+                filter->n_devs++;
 }
 
-static int apply_devs(const struct watch_set *set, const struct watch_maps *maps) {
-        struct watch_devs devs = { 0 };
+static void filter_add(struct watch_filter *filter, uint64_t *bits, const struct inode_key *key) {
+        uint32_t bit = watch_filter_bit(key->ino);
+
+        bits[bit / 64] |= 1ULL << bit % 64;
+        filter_add_dev(filter, key->dev);
+}
+
+/* On top of what *filter says already. */
+static void filter_make(const struct watch_set *set, struct watch_filter *filter) {
+        for (size_t i = 0; i < set->n_files; i++)
+                filter_add(filter, filter->files, &set->files[i].key);
+        for (size_t i = 0; i < set->n_dirs; i++)
+                filter_add(filter, filter->dirs, &set->dirs[i].key);
+}
+
+static int apply_filter(const struct watch_set *set, const struct watch_maps *maps, bool keep_old) {
+        _cleanup_free_ struct watch_filter *filter = calloc(1, sizeof(*filter));
         uint32_t zero = 0;
 
-        for (size_t i = 0; i < set->n_files; i++)
-                devs_add(&devs, set->files[i].key.dev);
-        for (size_t i = 0; i < set->n_dirs; i++)
-                devs_add(&devs, set->dirs[i].key.dev);
-        return put(maps->devs_fd, &zero, &devs);
+        if (!filter)
+                return -ENOMEM;
+        if (keep_old && bpf_map_lookup_elem(maps->filter_fd, &zero, filter) < 0)
+                return -errno;
+        filter_make(set, filter);
+        return put(maps->filter_fd, &zero, filter);
 }
 
 static bool set_has_file(const struct watch_set *set, const void *key) {
@@ -301,7 +317,7 @@ int watch_set_apply(const struct watch_set *set, const struct watch_maps *maps, 
         r = apply_new(set, maps, &grown);
         if (r < 0)
                 return r;
-        r = apply_devs(set, maps);
+        r = apply_filter(set, maps, true);
         if (r < 0)
                 return r;
         r = apply_old(set, maps->files_fd, sizeof(struct inode_key), WATCH_FILES_MAX, set_has_file);
@@ -311,6 +327,9 @@ int watch_set_apply(const struct watch_set *set, const struct watch_maps *maps, 
         if (r < 0)
                 return r;
         r = apply_old(set, maps->rules_fd, sizeof(uint32_t), RULES_MAX, set_has_rule);
+        if (r < 0)
+                return r;
+        r = apply_filter(set, maps, false);
         if (r < 0)
                 return r;
         *ret_grown = grown;

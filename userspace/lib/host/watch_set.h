@@ -54,7 +54,7 @@ struct watch_set {
 
 /* The sensor's maps, borrowed. */
 struct watch_maps {
-        int files_fd, dirs_fd, devs_fd, rules_fd;
+        int files_fd, dirs_fd, filter_fd, rules_fd;
 };
 
 void watch_set_done(struct watch_set *set);
