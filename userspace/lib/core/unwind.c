@@ -11,8 +11,6 @@
 #include "base/cleanup.h"
 #include "core/unwind_modules.h"
 
-enum { VIEW_RAW, VIEW_REDACTED, _VIEW_MAX };
-
 /* Registers in DWARF's order (System V ABI AMD64, figure 3.36): 16 general ones and the return
  * address, which of the innermost frame is rip itself. */
 #define DWARF_REGISTERS 17U
@@ -20,37 +18,45 @@ enum { VIEW_RAW, VIEW_REDACTED, _VIEW_MAX };
 #define NSEC_PER_SEC 1000000000ULL
 #define NSEC_PER_MSEC 1000000ULL
 
-struct trace {
-        uint64_t pcs[UNWIND_FRAMES_MAX]; /* the valid part */
+/* One of the two walks. Each has a libdw of its own: what libdw remembers of malformed CFI differs
+ * from what it says at the first look, and both sides must be told the same. */
+struct side {
+        struct walk *walk;
+        const struct unwind_view *view;
+        Elf64_Ehdr machine;
+        Elf *elf; /* of `machine` */
+        Dwfl *dwfl;
+        uint64_t pcs[UNWIND_FRAMES_MAX]; /* the valid part of the current thread */
         size_t n;
         size_t visited; /* frames that libdw showed */
 };
 
 struct walk {
         const struct core_head *head;
-        const struct unwind_view *views[_VIEW_MAX];
         struct unwind_modules *modules;
-        size_t n_threads; /* to compare */
-        size_t thread;    /* the thread and the view that are walked now */
-        unsigned view;
-        bool started;
+        struct side raw, redacted;
+        size_t thread; /* the current one */
         uint64_t reads;
         uint64_t deadline_ns;
         bool capped;    /* some thread was deeper than compared */
         bool exhausted; /* reads or time are used up: the current thread is not whole */
         bool degraded;
         struct unwind_result result;
-        struct trace traces[_VIEW_MAX];
 };
 
-DEFINE_CLEANUP(walk_modules, struct unwind_modules, unwind_modules_free)
-DEFINE_CLEANUP(dwfl, Dwfl, dwfl_end)
-
-static void elf_close(Elf *elf) {
-        (void)elf_end(elf);
+static void side_close(struct side *side) {
+        dwfl_end(side->dwfl);
+        (void)elf_end(side->elf); /* dwfl looks at it to its end */
 }
 
-DEFINE_CLEANUP(elf, Elf, elf_close)
+static void walk_free(struct walk *walk) {
+        side_close(&walk->raw);
+        side_close(&walk->redacted);
+        unwind_modules_free(walk->modules); /* after both sides, which see its images */
+        free(walk);
+}
+
+DEFINE_CLEANUP(walk, struct walk, walk_free)
 
 static uint64_t now_ns(void) {
         struct timespec t;
@@ -60,33 +66,30 @@ static uint64_t now_ns(void) {
         return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
 }
 
-static const struct core_thread *walk_thread(const struct walk *walk) {
-        return &walk->views[walk->view]->notes->threads[walk->thread];
+static const struct core_thread *side_thread(const struct side *side) {
+        return &side->view->notes->threads[side->walk->thread];
 }
 
 /* --- what libdw asks --- */
 
-/* Threads come twice, raw and redacted in turn: both share the modules and their parsed CFI. */
+/* libdw demands it; threads are asked for one by one. */
 static pid_t on_next_thread(Dwfl *dwfl, void *dwfl_arg, void **thread_argp) {
-        struct walk *walk = dwfl_arg;
-
         (void)dwfl;
-        *thread_argp = walk;
-        if (!walk->started)
-                walk->started = true;
-        else if (++walk->view == _VIEW_MAX) {
-                walk->view = VIEW_RAW;
-                walk->thread++;
-        }
-        if (walk->thread >= walk->n_threads)
-                return 0;
-        /* The thread's own id is whatever the core says, and libdw takes <= 0 for an end. */
-        return (pid_t)walk->thread + 1;
+        (void)dwfl_arg;
+        (void)thread_argp;
+        return 0;
+}
+
+static bool on_get_thread(Dwfl *dwfl, pid_t tid, void *dwfl_arg, void **thread_argp) {
+        (void)dwfl;
+        (void)tid;
+        *thread_argp = dwfl_arg;
+        return true;
 }
 
 static bool on_memory_read(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, void *dwfl_arg) {
-        struct walk *walk = dwfl_arg;
-        const struct unwind_view *view = walk->views[walk->view];
+        struct side *side = dwfl_arg;
+        struct walk *walk = side->walk;
         uint64_t word;
 
         (void)dwfl;
@@ -95,14 +98,14 @@ static bool on_memory_read(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *result, v
                 return false;
         }
         walk->reads++;
-        if (view->read(view->userdata, address, &word, sizeof(word)) < 0)
+        if (side->view->read(side->view->userdata, address, &word, sizeof(word)) < 0)
                 return false;
         *result = word;
         return true;
 }
 
 static bool on_initial_registers(Dwfl_Thread *thread, void *thread_arg) {
-        const struct user_regs_struct *r = &walk_thread(thread_arg)->regs;
+        const struct user_regs_struct *r = &side_thread(thread_arg)->regs;
         const Dwarf_Word words[DWARF_REGISTERS] = {
                 r->rax, r->rdx, r->rcx, r->rbx, r->rsi, r->rdi, r->rbp, r->rsp, r->r8,
                 r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15, r->rip,
@@ -153,8 +156,8 @@ static bool is_code(const struct core_head *head, uint64_t pc) {
 }
 
 static int on_frame(Dwfl_Frame *frame, void *arg) {
-        struct walk *walk = arg;
-        struct trace *trace = &walk->traces[walk->view];
+        struct side *side = arg;
+        struct walk *walk = side->walk;
         Dwarf_Addr pc;
 
         if (now_ns() > walk->deadline_ns)
@@ -162,45 +165,30 @@ static int on_frame(Dwfl_Frame *frame, void *arg) {
         if (walk->exhausted || !dwfl_frame_pc(frame, &pc, NULL))
                 return DWARF_CB_ABORT;
         /* Frame 0 is rip, with or without libdw: it is there already. */
-        if (trace->visited++ == 0)
+        if (side->visited++ == 0)
                 return DWARF_CB_OK;
         if (!is_code(walk->head, pc))
                 return DWARF_CB_ABORT;
-        if (trace->n == UNWIND_FRAMES_MAX) {
+        if (side->n == UNWIND_FRAMES_MAX) {
                 walk->capped = true;
                 return DWARF_CB_ABORT;
         }
-        trace->pcs[trace->n++] = pc;
+        side->pcs[side->n++] = pc;
         return DWARF_CB_OK;
 }
 
-static void traces_compare(struct walk *walk) {
-        const struct trace *raw = &walk->traces[VIEW_RAW];
-        const struct trace *redacted = &walk->traces[VIEW_REDACTED];
-
-        walk->result.threads++;
-        walk->result.frames += (uint32_t)raw->n;
-        if (walk->views[VIEW_RAW]->notes->threads[walk->thread].tid !=
-                    walk->views[VIEW_REDACTED]->notes->threads[walk->thread].tid ||
-            raw->n != redacted->n ||
-            memcmp(raw->pcs, redacted->pcs, raw->n * sizeof(*raw->pcs)) != 0)
-                walk->degraded = true;
+static void side_follow(struct side *side) {
+        side->pcs[0] = side_thread(side)->regs.rip;
+        side->n = 1;
+        side->visited = 0;
+        /* The thread's own id is whatever the core says; its place is as good a name.
+         * That it ends with an error is ordinary: most stacks end where nothing is left to read. */
+        (void)dwfl_getthread_frames(side->dwfl, (pid_t)side->walk->thread + 1, on_frame, side);
 }
 
-static int on_thread(Dwfl_Thread *thread, void *arg) {
-        struct walk *walk = arg;
-        struct trace *trace = &walk->traces[walk->view];
-
-        trace->pcs[0] = walk_thread(walk)->regs.rip;
-        trace->n = 1;
-        trace->visited = 0;
-        /* That it ends with an error is ordinary: most stacks end where nothing is left to read. */
-        (void)dwfl_thread_getframes(thread, on_frame, walk);
-        if (walk->exhausted)
-                return DWARF_CB_ABORT;
-        if (walk->view == VIEW_REDACTED)
-                traces_compare(walk);
-        return DWARF_CB_OK;
+static bool sides_equal(const struct side *raw, const struct side *redacted) {
+        return side_thread(raw)->tid == side_thread(redacted)->tid && raw->n == redacted->n &&
+               memcmp(raw->pcs, redacted->pcs, raw->n * sizeof(*raw->pcs)) == 0;
 }
 
 /* --- all threads --- */
@@ -222,18 +210,19 @@ static int modules_report(Dwfl *dwfl, struct unwind_modules *modules) {
         return dwfl_report_end(dwfl, NULL, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-static int walk_run(struct walk *walk) {
+static int side_open(struct side *side, struct walk *walk, const struct unwind_view *view) {
         static const Dwfl_Callbacks callbacks = {
                 .find_elf = on_find_elf,
                 .find_debuginfo = on_find_debuginfo,
         };
         static const Dwfl_Thread_Callbacks thread_callbacks = {
                 .next_thread = on_next_thread,
+                .get_thread = on_get_thread,
                 .memory_read = on_memory_read,
                 .set_initial_registers = on_initial_registers,
         };
         /* Tells libdw the machine, also where no module could be found. */
-        Elf64_Ehdr machine = {
+        static const Elf64_Ehdr machine = {
                 .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
                              EV_CURRENT },
                 .e_type = ET_CORE,
@@ -241,22 +230,32 @@ static int walk_run(struct walk *walk) {
                 .e_version = EV_CURRENT,
                 .e_ehsize = sizeof(Elf64_Ehdr),
         };
-        _cleanup_(cleanup_elf) Elf *elf = NULL;
-        _cleanup_(cleanup_dwfl) Dwfl *dwfl = NULL; /* after elf: released before it */
         int r;
 
-        if (elf_version(EV_CURRENT) == EV_NONE)
-                return -ENOTSUP;
-        elf = elf_memory((char *)&machine, sizeof(machine));
-        dwfl = dwfl_begin(&callbacks);
-        if (!elf || !dwfl)
+        side->walk = walk;
+        side->view = view;
+        side->machine = machine;
+        side->elf = elf_memory((char *)&side->machine, sizeof(side->machine));
+        side->dwfl = dwfl_begin(&callbacks);
+        if (!side->elf || !side->dwfl)
                 return -ENOMEM;
-        r = modules_report(dwfl, walk->modules);
+        r = modules_report(side->dwfl, walk->modules);
         if (r < 0)
                 return r;
-        if (!dwfl_attach_state(dwfl, elf, 1, &thread_callbacks, walk))
-                return -ENOMEM;
-        return dwfl_getthreads(dwfl, on_thread, walk) < 0 ? -ENOMEM : 0;
+        return dwfl_attach_state(side->dwfl, side->elf, 1, &thread_callbacks, side) ? 0 : -ENOMEM;
+}
+
+static void walk_run(struct walk *walk, size_t n_threads) {
+        for (walk->thread = 0; walk->thread < n_threads; walk->thread++) {
+                side_follow(&walk->raw);
+                side_follow(&walk->redacted);
+                if (walk->exhausted)
+                        return;
+                walk->result.threads++;
+                walk->result.frames += (uint32_t)walk->raw.n;
+                if (!sides_equal(&walk->raw, &walk->redacted))
+                        walk->degraded = true;
+        }
 }
 
 static enum unwind_outcome walk_outcome(const struct walk *walk, bool left_out) {
@@ -270,8 +269,7 @@ static enum unwind_outcome walk_outcome(const struct walk *walk, bool left_out) 
 int unwind_compare(const struct core_head *head, const struct unwind_view *raw,
                    const struct unwind_view *redacted, unwind_read images, void *userdata,
                    struct unwind_result *ret) {
-        _cleanup_(cleanup_walk_modules) struct unwind_modules *modules = NULL;
-        _cleanup_free_ struct walk *walk = NULL;
+        _cleanup_(cleanup_walk) struct walk *walk = NULL;
         size_t n = raw->notes->n_threads;
         int r;
 
@@ -281,23 +279,24 @@ int unwind_compare(const struct core_head *head, const struct unwind_view *raw,
                 *ret = (struct unwind_result){ .outcome = n == 0 ? UNWIND_NONE : UNWIND_CAPPED };
                 return 0;
         }
+        if (elf_version(EV_CURRENT) == EV_NONE)
+                return -ENOTSUP;
         walk = calloc(1, sizeof(*walk));
         if (!walk)
                 return -ENOMEM;
-        r = unwind_modules_find(head, raw->notes, images, userdata, &modules);
-        if (r < 0)
-                return r;
-
         walk->head = head;
-        walk->views[VIEW_RAW] = raw;
-        walk->views[VIEW_REDACTED] = redacted;
-        walk->modules = modules;
-        walk->n_threads = n < UNWIND_THREADS_MAX ? n : UNWIND_THREADS_MAX;
         walk->deadline_ns = now_ns() + UNWIND_TIME_MAX_MS * NSEC_PER_MSEC;
-        r = walk_run(walk);
+        r = unwind_modules_find(head, raw->notes, images, userdata, &walk->modules);
+        if (r < 0)
+                return r;
+        r = side_open(&walk->raw, walk, raw);
+        if (r < 0)
+                return r;
+        r = side_open(&walk->redacted, walk, redacted);
         if (r < 0)
                 return r;
 
+        walk_run(walk, n < UNWIND_THREADS_MAX ? n : UNWIND_THREADS_MAX);
         *ret = walk->result;
         ret->outcome = walk_outcome(walk, n > UNWIND_THREADS_MAX);
         return 0;

@@ -227,14 +227,11 @@ int unwind_modules_find(const struct core_head *head, const struct core_notes *n
         size_t n;
         int r;
 
-        all = calloc(1, sizeof(*all));
+        all = calloc(1, sizeof(*all) + UNWIND_MODULES_MAX * sizeof(*all->modules));
         if (!all)
                 return -ENOMEM;
         all->read = read;
         all->userdata = userdata;
-        all->modules = calloc(UNWIND_MODULES_MAX, sizeof(*all->modules));
-        if (!all->modules)
-                return -ENOMEM;
         r = candidates_find(head, notes, &all->capped, &at, &n);
         if (r < 0)
                 return r;
@@ -250,7 +247,6 @@ void unwind_modules_free(struct unwind_modules *all) {
                 return;
         for (size_t i = 0; i < all->n_modules; i++)
                 free(all->modules[i].image);
-        free(all->modules);
         free(all);
 }
 
@@ -350,6 +346,19 @@ static void image_add_cfi(struct image_head *head, const struct unwind_module *m
         head->header.e_phnum++;
 }
 
+/* Room for the head and `*size` bytes of CFI; for the head alone where there is no such room. */
+static uint8_t *image_new(struct unwind_modules *all, uint64_t *size) {
+        size_t total = sizeof(struct image_head) + *size;
+        uint8_t *image = malloc(total);
+
+        if (image || *size == 0)
+                return image;
+        all->capped = true;
+        *size = 0;
+        total = sizeof(struct image_head);
+        return malloc(total);
+}
+
 int unwind_module_image(struct unwind_module *module, uint8_t **ret, size_t *ret_size) {
         struct unwind_modules *all = module->all;
         struct image_head head = image_head(module);
@@ -362,12 +371,7 @@ int unwind_module_image(struct unwind_module *module, uint8_t **ret, size_t *ret
                         all->capped = true;
                         size = 0;
                 }
-                module->image = malloc(sizeof(head) + size);
-                if (!module->image && size > 0) {
-                        all->capped = true;
-                        size = 0;
-                        module->image = malloc(sizeof(head));
-                }
+                module->image = image_new(all, &size);
                 if (!module->image)
                         return -ENOMEM;
                 /* Not readable (a core file without its file mappings): frames go by rbp alone. */

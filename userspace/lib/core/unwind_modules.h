@@ -35,13 +35,13 @@ struct unwind_module {
 };
 
 struct unwind_modules {
-        struct unwind_module *modules;
         size_t n_modules;
         uint64_t image_bytes; /* of all images together */
         bool full;            /* UNWIND_MODULES_MAX */
         bool capped;          /* some module or image was left out over a limit */
         unwind_read read;     /* raw memory of the process */
         void *userdata;
+        struct unwind_module modules[];
 };
 
 /* Finds the modules: ELF images at the start of mapped files, of dumped segments (the vdso is
