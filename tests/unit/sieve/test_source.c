@@ -451,9 +451,8 @@ static void touch_first(void *userdata) {
 }
 
 static void memory_that_cannot_be_read_is_an_error_not_zeros(void **state) {
+        static const uint8_t zeros[PAGE];
         _cleanup_close_ int fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
-        _cleanup_builder_ struct builder b = { .fd = -1 };
-        struct builder_segment segment;
         uint8_t buf[PAGE], *p;
 
         (void)state;
@@ -463,13 +462,24 @@ static void memory_that_cannot_be_read_is_an_error_not_zeros(void **state) {
         p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         assert_true(p != MAP_FAILED);
         _cleanup_child_ struct child child = child_start(touch_first, p);
-        segment = segment_of(p, 2 * PAGE);
-        segment.file = "/secretmem (deleted)";
-        builder_make(&b, &segment, 1);
-        assert_int_equal(source_new_live(b.head, b.notes, child.mem, child.pagemap, &b.source), 0);
-        assert_int_equal(source_read(b.source, b.head->size, buf, PAGE), -EIO);
-        assert_int_equal(source_read(b.source, b.head->size + PAGE, buf, PAGE), -EIO);
-        assert_int_equal(source_read_address(b.source, segment.address, buf, PAGE), -EFAULT);
+        for (int no_access = 0; no_access < 2; no_access++) {
+                _cleanup_builder_ struct builder b = { .fd = -1 };
+                struct builder_segment segment = segment_of(p, 2 * PAGE);
+
+                segment.file = "/secretmem (deleted)";
+                segment.no_access = no_access;
+                builder_make(&b, &segment, 1);
+                assert_int_equal(
+                        source_new_live(b.head, b.notes, child.mem, child.pagemap, &b.source), 0);
+                assert_int_equal(source_read(b.source, b.head->size, buf, PAGE), -EIO);
+                assert_int_equal(source_read_address(b.source, segment.address, buf, PAGE),
+                                 -EFAULT);
+                /* a page that is not there, and that the kernel cannot have either */
+                assert_int_equal(source_read(b.source, b.head->size + PAGE, buf, PAGE),
+                                 no_access ? -EIO : 0);
+                if (!no_access)
+                        assert_memory_equal(buf, zeros, PAGE);
+        }
         (void)munmap(p, 2 * PAGE);
 }
 
