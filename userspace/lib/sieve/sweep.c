@@ -11,6 +11,11 @@
 /* Rule R looks at whole words: windows begin and end at them. */
 #define WORD_SIZE 8U
 
+/* Of a window that is erased in part, this much is pulled or left out at a time: small enough for
+ * what level `stacks` erases around a kept page, large enough for the system call to cost little.
+ */
+#define SKIP_STEP (64U << 10)
+
 #define WINDOW_MAX (SIEVE_TILE + SWEEP_AHEAD)
 
 struct reader {
@@ -57,8 +62,25 @@ static struct piece reader_next(struct reader *reader, uint64_t at, uint64_t max
         return (struct piece){ .n = MIN(max, end - at) };
 }
 
+/* Reads a part of one extent; what the plan erases whole steps of is left as zeros. */
+static int read_part(struct sweep *sweep, uint64_t from, uint64_t stop, uint8_t *to) {
+        bool whole = !sweep->skip_erased || plan_is_kept(sweep->plan, from, stop - from);
+
+        for (uint64_t next; from < stop; to += next - from, from = next) {
+                int r;
+
+                next = whole ? stop : MIN(from + SKIP_STEP, stop);
+                if (!whole && plan_is_erased(sweep->plan, from, next - from))
+                        continue;
+                r = source_read(sweep->source, from, to, next - from);
+                if (r < 0)
+                        return r;
+                sweep->memory_read += next - from;
+        }
+        return 0;
+}
+
 static int read_extents(const struct reader *reader, uint64_t at, uint8_t *to, size_t n) {
-        struct sweep *sweep = reader->sweep;
         uint64_t end = at + n;
 
         memset(to, 0, n);
@@ -70,12 +92,9 @@ static int read_extents(const struct reader *reader, uint64_t at, uint8_t *to, s
 
                 if (from >= stop)
                         continue;
-                if (sweep->skip_erased && plan_is_erased(sweep->plan, from, stop - from))
-                        continue;
-                r = source_read(sweep->source, from, to + (from - at), stop - from);
+                r = read_part(reader->sweep, from, stop, to + (from - at));
                 if (r < 0)
                         return r;
-                sweep->memory_read += stop - from;
         }
         return 0;
 }
