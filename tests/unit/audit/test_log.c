@@ -241,6 +241,16 @@ static void a_tip_that_was_removed_leaves_a_break_record(void **state) {
         log_goes_on_behind_a_break(s, "tip-missing");
 }
 
+/* The tip is written before the first line: half a line without one is no honest beginning. */
+static void a_torn_first_line_without_a_tip_leaves_a_break_record(void **state) {
+        struct scratch *s = *state;
+
+        append(s, "0-1-a");
+        scratch_save(s, PATH_LOG, "{", 1);
+        unlink(scratch_path(s, PATH_TIP));
+        log_goes_on_behind_a_break(s, "tip-missing");
+}
+
 static void a_tip_that_is_unreadable_leaves_a_break_record(void **state) {
         static const char *const bad[] = {
                 "x",
@@ -357,6 +367,7 @@ int main(void) {
                 LOG_TEST(a_tail_cut_in_the_middle_of_a_line_leaves_a_break_record),
                 LOG_TEST(a_log_that_was_removed_leaves_a_break_record),
                 LOG_TEST(a_tip_that_was_removed_leaves_a_break_record),
+                LOG_TEST(a_torn_first_line_without_a_tip_leaves_a_break_record),
                 LOG_TEST(a_tip_that_is_unreadable_leaves_a_break_record),
                 LOG_TEST(a_changed_last_line_leaves_a_break_record),
                 LOG_TEST(lines_that_do_not_chain_to_the_tip_are_no_honest_advance),

@@ -18,7 +18,7 @@ struct chain {
         struct record_link newest; /* what the next line names as its prev */
         struct record_link tip;    /* what the tip file says */
         bool unflushed;
-        bool fresh; /* the log's name may not be on the disk yet */
+        bool fresh; /* it was empty: its name may not be on the disk yet */
 };
 
 /* Opens and locks; reads nothing yet. */

@@ -187,7 +187,7 @@ static int compare_tip(struct chain *chain, char *buf) {
         if (tip < 0 && tip != -ENODATA && tip != -EBADMSG)
                 return tip;
         chain->newest = tail.link;
-        if (tip == -ENODATA && chain->size == 0)
+        if (tip == -ENODATA && chain->fresh)
                 /* The first record of all. The tip comes first: a log with lines but without a
                  * tip is then never an honest one. */
                 return tip_write(chain->tip_fd, &chain->tip);
