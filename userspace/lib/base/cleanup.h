@@ -15,7 +15,7 @@ static inline void cleanup_free(void *p) {
         free(*(void **)p);
 }
 
-static inline void cleanup_close(int *fd) {
+static inline void cleanup_close(const int *fd) {
         if (*fd >= 0)
                 (void)close(*fd);
 }
@@ -30,11 +30,13 @@ static inline void cleanup_fclose(FILE **f) {
 #define _cleanup_fclose_ _cleanup_(cleanup_fclose)
 
 /* Defines `cleanup_NAME` for a `void release(TYPE *)`, to be used as _cleanup_(cleanup_NAME). */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot stand in parentheses. */
 #define DEFINE_CLEANUP(name, type, release)                                                        \
         static inline void cleanup_##name(type **p) {                                              \
                 if (*p)                                                                            \
                         release(*p);                                                               \
         }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* Hands a pointer or descriptor on to the caller and disarms its cleanup. */
 #define TAKE_PTR(p)                                                                                \
