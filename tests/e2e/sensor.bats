@@ -36,7 +36,7 @@ setup_file() {
   cat "$PATTERN" >"$DIR/old-pattern"
   cat "$LIMIT" >"$DIR/old-limit"
   cp "$PROBE" "$DIR/probe"
-  mkdir -p "$DIR"/r/etc/coresieve "$DIR"/r/var/lib "$DIR"/keys/sub/deep "$DIR"/tls/private "$DIR"/other \
+  mkdir -p "$DIR"/r/etc/coresieve "$DIR"/r/var/{lib,log} "$DIR"/keys/sub/deep "$DIR"/tls/private "$DIR"/other \
     "$DIR"/tmpfs "$DIR"/ov/{lower/k,upper,work,merged}
   chmod 0755 "$DIR" "$DIR/r" "$DIR/r/etc" "$DIR/r/etc/coresieve"
   echo 'coresieve:x:990:990::/:/usr/sbin/nologin' >"$DIR/r/etc/passwd"

@@ -160,7 +160,12 @@ static int run(const struct cli *cli) {
         r = policy_load(cli->root, stderr, &policy);
         if (r < 0)
                 return r;
+        /* Store and log as well: a helper that finds neither can keep nothing. */
         r = directory_make(cli->root, PATH_STATE);
+        if (r == 0)
+                r = directory_make(cli->root, PATH_STORE);
+        if (r == 0)
+                r = directory_make(cli->root, PATH_LOG_DIR);
         if (r == 0)
                 r = before_note(cli->root, pattern, &before, &first);
         if (r == 0)
