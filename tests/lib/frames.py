@@ -7,7 +7,7 @@ the valid part: frame 0 and its callers up to the first whose PC lies in no exec
 the core; there and behind it debuggers guess. A thread that only one core shows is a difference.
 
 Exit 0 equal, 1 different, 2 cannot answer (a debugger is missing, too slow, or finds no thread in
-the raw core). JSON: {"equal", "debuggers": {NAME: {"equal", "frames", "error", "threads": {TID:
+the raw core; a file is no core). JSON: {"equal", "debuggers": {NAME: {"equal", "frames", "error", "threads": {TID:
 {"equal", "frames", "pcs", "functions", "ended", "redacted_pcs"}}}}}; "frames" counts the raw
 core's valid part, PCs are hexadecimal strings, "ended" says whether the raw walk stayed in code
 to its end, "error" why the redacted core could not be read.
@@ -178,6 +178,7 @@ def compare_thread(raw, redacted, code):
 
 def compare(raw, redacted, exe, debuggers=tuple(DEBUGGERS)):
     code = executable_ranges(raw)
+    executable_ranges(redacted)  # a file that is not there is no answer, and no difference
     results = {}
     for name in debuggers:
         a, b, error = DEBUGGERS[name](raw, exe), {}, None

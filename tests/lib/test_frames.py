@@ -174,6 +174,7 @@ class Cores(unittest.TestCase):
         replace_word(self.raw, self.other, self.return_address(2), FILL)
         self.assertEqual(status(self.raw, self.other, EXE, "--debugger", "eu-stack"), 1)
         self.assertEqual(status("/dev/null", self.raw, EXE), 2)
+        self.assertEqual(status(self.raw, self.other + ".none", EXE), 2)
 
 
 class ValidPart(unittest.TestCase):
