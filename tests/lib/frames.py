@@ -7,10 +7,10 @@ the valid part: frame 0 and its callers up to the first whose PC lies in no exec
 the core; there and behind it debuggers guess. A thread that only one core shows is a difference.
 
 Exit 0 equal, 1 different, 2 cannot answer (a debugger is missing, too slow, or finds no thread in
-the raw core; a file is no core). JSON: {"equal", "debuggers": {NAME: {"equal", "frames", "error", "threads": {TID:
-{"equal", "frames", "pcs", "functions", "ended", "redacted_pcs"}}}}}; "frames" counts the raw
-core's valid part, PCs are hexadecimal strings, "ended" says whether the raw walk stayed in code
-to its end, "error" why the redacted core could not be read.
+the raw core; a file is no core). JSON: {"equal", "debuggers": {NAME: {"equal", "frames", "error",
+"threads": {TID: {"equal", "frames", "pcs", "functions", "ended", "redacted_pcs"}}}}}; "frames"
+counts the raw core's valid part, PCs are hexadecimal strings, "ended" says whether the raw walk
+stayed in code to its end, "error" why the redacted core could not be read.
 """
 
 import argparse
