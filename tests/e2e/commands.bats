@@ -155,7 +155,7 @@ json() { python3 -c "import json, sys; j = json.load(sys.stdin); assert ($1), j"
 @test "list: what a process calls itself steers no terminal" {
   make_record metadata $'/tmp/\e]0;x\a\xff\xe2\x80\xae\n2026 forged' $'\e[2J'
   [ "$(cs list | wc -l)" -eq 2 ]
-  [ "$(cs list | tr -d '\n' | LC_ALL=C tr -d ' -~' | xxd -p)" = efbfbd ] # U+FFFD and nothing else
+  [ "$(cs list | tr -d '\n' | LC_ALL=C tr -d ' -~' | od -An -tx1)" = " ef bf bd" ] # U+FFFD and nothing else
   [ "$(cs list --json | tr -d '\n' | LC_ALL=C tr -d ' -~' | wc -c)" -eq 0 ]
   [ "$(cs audit show | LC_ALL=C grep -c $'\e')" -eq 0 ]
   id=$(cs list --json | python3 -c "import json, sys; print(json.load(sys.stdin)[0]['id'])")
