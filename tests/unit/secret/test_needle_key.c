@@ -10,6 +10,8 @@
 #include "tests/unit/secret/form_maker.h"
 #include "tests/unit/secret/hunter.h"
 
+#define KEYS_TRIED_MAX 40U /* 2^-40: not by chance */
+
 static unsigned add_file(struct hunter *h, const struct bytes *file) {
         unsigned flags = 0;
 
@@ -97,7 +99,7 @@ static void assert_rsa_hunted(struct hunter *h, const EVP_PKEY *key) {
         assert_prime_hunted(h, p);
         assert_prime_hunted(h, q);
 
-        /* phi = n - p - q + 1; libcrypto's d is modulo the lcm */
+        /* phi = n - p - q + 1 */
         assert_true(BN_sub(phi, n, p) && BN_sub(phi, phi, q) && BN_add_word(phi, 1));
         assert_non_null(BN_mod_inverse(x, e, phi, ctx));
         assert_number_hunted(h, x);
@@ -397,9 +399,36 @@ static void trivial_residues_become_no_needles(void **state) {
         BN_CTX_free(ctx);
 }
 
+/* Is d modulo lcm, which libcrypto makes, another number than d modulo phi? For every second key.
+ */
+static bool has_two_exponents(const EVP_PKEY *key) {
+        BN_CTX *ctx = BN_CTX_new();
+        _cleanup_test_bn_ BIGNUM *phi = number_of(key, "n"), *e = number_of(key, "e");
+        _cleanup_test_bn_ BIGNUM *p = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR1);
+        _cleanup_test_bn_ BIGNUM *q = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR2);
+        _cleanup_test_bn_ BIGNUM *d = number_of(key, OSSL_PKEY_PARAM_RSA_D), *other = BN_new();
+
+        assert_true(BN_sub(phi, phi, p) && BN_sub(phi, phi, q) && BN_add_word(phi, 1));
+        assert_non_null(BN_mod_inverse(other, e, phi, ctx));
+        BN_CTX_free(ctx);
+        return BN_cmp(d, other) != 0;
+}
+
+static EVP_PKEY *make_rsa_with_two_exponents(void) {
+        for (size_t i = 0; i < KEYS_TRIED_MAX; i++) {
+                EVP_PKEY *key = make_rsa(2048, 2);
+
+                if (has_two_exponents(key))
+                        return key;
+                EVP_PKEY_free(key);
+        }
+        fail_msg("libcrypto makes d modulo phi");
+        return NULL;
+}
+
 /* Of a file only n, e and the primes are right: all else is computed, d in both variants. */
 static void what_a_file_lacks_is_computed(void **state) {
-        _cleanup_pkey_ EVP_PKEY *key = make_rsa(1024, 2);
+        _cleanup_pkey_ EVP_PKEY *key = make_rsa_with_two_exponents();
         _cleanup_test_bn_ BIGNUM *n = number_of(key, "n"), *e = number_of(key, "e");
         _cleanup_test_bn_ BIGNUM *p = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR1);
         _cleanup_test_bn_ BIGNUM *q = number_of(key, OSSL_PKEY_PARAM_RSA_FACTOR2);
