@@ -9,9 +9,13 @@ DESTDIR    ?=
 LIBEXECDIR ?= $(PREFIX)/libexec/coresieve
 SBINDIR    ?= $(PREFIX)/sbin
 B          ?= build
-CC         ?= gcc
 CLANG      ?= clang
 BPFTOOL    ?= $(firstword $(shell command -v bpftool) /usr/sbin/bpftool)
+
+# make has a CC of its own, which ?= would not replace.
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 
 V ?= 0
 ifeq ($(V),0)
@@ -127,14 +131,15 @@ $(B)/bin/coresieve: $(call obj,obj,$(CLI_SRC) $(filter-out core_pattern/helper.c
 	$(Q)$(link) $(CLI_LIBS)
 
 # --- tests ------------------------------------------------------------------------------------
-# Tools that link the library themselves.
-$(B)/tools/make_records: $(LIB)
+# Tools whose ` * link:` line names the library wait for it.
+LIB_TOOLS := $(patsubst tests/tools/%.c,$(B)/tools/%,$(shell grep -l '^ \* link: .*libcoresieve' $(TOOL_SRC)))
+$(LIB_TOOLS): $(LIB)
 
 $(B)/tools/%: tests/tools/%.c
 	$(call say,TOOL,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -Wall -Wextra -Werror -O1 -g -MMD -MP -MF $@.d -o $@ $< \
-	    -pthread $(shell sed -n 's/^ \* link: //p' $<)
+	    -pthread $(subst build/,$(B)/,$(shell sed -n 's/^ \* link: //p' $<))
 
 $(B)/tools/%.so: tests/tools/%.c
 	$(call say,TOOL,$<)

@@ -1,13 +1,14 @@
 /* sensor_probe: asks the pinned maps as the helper does, for tests.
  * link: build/libcoresieve.a -lbpf
  *
- *   sensor_probe crash ROOT FILE PID TID   as core_pattern's program: appends a line to FILE
- *                                          `PID got=0|1 tag=0|1 file=0|1 unknown=0|1 files=N
- * proved=R` sensor_probe open ROOT                 `0` or `-ENAME: why` of tagmap_open()
- *   sensor_probe task TID                  the same line for a living thread, without `got`
- *   sensor_probe identify ROOT PATH        the key, or `-ENAME`
- *   sensor_probe fill                      puts tags into the map until it is full
- *   sensor_probe abi N                     makes the pinned maps be of ABI N
+ *     sensor_probe crash ROOT FILE PID TID   as core_pattern's program: appends a line to FILE,
+ *                                            `PID got=0|1 tag=0|1 file=0|1 unknown=0|1 files=N`
+ *                                            and `proved=R`
+ *     sensor_probe open ROOT                 `0` or `-ENAME: why` of tagmap_open()
+ *     sensor_probe task TID                  the same line for a living thread, without `got`
+ *     sensor_probe identify ROOT PATH        the key, or `-ENAME`
+ *     sensor_probe fill                      puts tags into the map until it is full
+ *     sensor_probe abi N                     makes the pinned maps be of ABI N
  */
 #include <bpf/bpf.h>
 #include <errno.h>
