@@ -120,6 +120,9 @@ static void identify(struct crash *crash) {
         crash->identity_error = crash->arguments.pid > 0 && crash->arguments.tid > 0
                                         ? identity_read(&crash->arguments, &crash->identity)
                                         : -ESRCH;
+        if (crash->identity.has_comm)
+                record->comm =
+                        (struct record_text){ crash->identity.comm, crash->identity.comm_size };
         record->exe = text_of(info->exe);
         record->cgroup = text_of(info->cgroup);
         record->unit = text_of(info->unit);

@@ -249,6 +249,21 @@ static int thread_read(const struct arguments *arguments, struct identity *ident
         return r;
 }
 
+/* The name that %e names, as it is: the kernel puts no '/' into %e. The file ends with a newline
+ * of the kernel's own. Without it %e has to do. */
+static void comm_read(const struct arguments *arguments, struct identity *identity) {
+        _cleanup_free_ char *text = NULL;
+        char path[sizeof("task//comm") + 11];
+        size_t size = 0;
+
+        (void)snprintf(path, sizeof(path), "task/%d/comm", (int)arguments->tid);
+        if (io_read_path(identity->proc_fd, path, COMM_MAX, &text, &size) < 0 || size == 0)
+                return;
+        identity->comm_size = size - 1;
+        memcpy(identity->comm, text, identity->comm_size);
+        identity->has_comm = true;
+}
+
 int identity_read(const struct arguments *arguments, struct identity *ret) {
         char path[sizeof("/proc/") + 11];
         int r;
@@ -272,6 +287,7 @@ int identity_read(const struct arguments *arguments, struct identity *ret) {
         if (r < 0)
                 return r;
 
+        comm_read(arguments, ret);
         r = procinfo_read(ret->proc_fd, &ret->info);
         if (r >= 0 && ret->info.pid != arguments->pid)
                 return -ESRCH;

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
@@ -24,6 +25,8 @@
 /* Beside those of decide.h. */
 #define DUMP_MODE_UNKNOWN (-1)
 #define DUMP_MODE_NONE 0
+
+#define COMM_MAX 64U /* bytes kept of a name; the kernel's TASK_COMM_LEN is 16 */
 
 /* Texts point into argv. Whatever could not be read is 0, -1 or empty. */
 struct arguments {
@@ -49,6 +52,9 @@ struct identity {
         int proc_fd;   /* /proc/PID */
         int memory_fd; /* the same directory, or /proc/PID/task/TID when the main thread is gone */
         int dump_mode; /* the kernel's word on it, else %d */
+        bool has_comm;
+        char comm[COMM_MAX]; /* of the crashing thread, its true bytes: %e has '!' for each '/' */
+        size_t comm_size;
         struct procinfo info;
 };
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -204,6 +205,48 @@ static void a_process_that_dumps_no_core_is_refused(void **state) {
         identity_done(&identity);
 }
 
+static void a_name_keeps_its_slashes_and_newlines(void **state) {
+        static const char *const names[] = { "../../etc/x", "a\nb) R 1", "", "123456789012345" };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+                struct arguments a = { .pid_fd = -1, .dump_mode = 1 };
+                struct identity identity;
+                char byte;
+                int fds[2];
+
+                assert_int_equal(pipe(fds), 0);
+                a.pid = a.tid = fork();
+                assert_true(a.pid >= 0);
+                if (a.pid == 0) {
+                        (void)prctl(PR_SET_NAME, names[i]);
+                        (void)!write(fds[1], "x", 1);
+                        (void)pause();
+                        _exit(0);
+                }
+                assert_int_equal(read(fds[0], &byte, 1), 1);
+                assert_int_equal(identity_read(&a, &identity), -ENXIO);
+                assert_true(identity.has_comm);
+                assert_int_equal(identity.comm_size, strlen(names[i]));
+                assert_memory_equal(identity.comm, names[i], identity.comm_size);
+                identity_done(&identity);
+                sleeper_end(a.pid);
+                assert_int_equal(close(fds[0]) | close(fds[1]), 0);
+        }
+}
+
+static void a_thread_that_is_none_of_the_process_has_no_name(void **state) {
+        pid_t pid = sleeper_start();
+        struct arguments a = { .pid = pid, .tid = getpid(), .pid_fd = -1, .dump_mode = 1 };
+        struct identity identity;
+
+        (void)state;
+        assert_int_equal(identity_read(&a, &identity), -ENXIO);
+        assert_false(identity.has_comm);
+        identity_done(&identity);
+        sleeper_end(pid);
+}
+
 static void a_pidfd_of_another_process_is_refused(void **state) {
         pid_t pid = sleeper_start(), other = sleeper_start();
         struct arguments a = { .pid = pid, .tid = pid, .dump_mode = 1 };
@@ -245,7 +288,7 @@ static void a_process_that_is_gone_is_refused(void **state) {
 }
 
 int main(void) {
-        struct CMUnitTest tests[ARRAY_SIZE(argument_cases) + 8];
+        struct CMUnitTest tests[ARRAY_SIZE(argument_cases) + 10];
         size_t n = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(argument_cases); i++)
@@ -259,6 +302,9 @@ int main(void) {
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_bad_argument_does_not_lose_the_others);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(no_arguments_at_all_are_survived);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_process_that_dumps_no_core_is_refused);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_name_keeps_its_slashes_and_newlines);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(
+                a_thread_that_is_none_of_the_process_has_no_name);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_pidfd_of_another_process_is_refused);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_descriptor_that_is_no_pidfd_is_refused);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_process_that_is_gone_is_refused);
