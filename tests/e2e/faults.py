@@ -1,14 +1,13 @@
 #!/usr/bin/python3
 """faults: whatever breaks, the result is a whole clean dump or none, and one record (P2, P6).
 
-Each fault is made for real, a tagged process crashes, and the one record must say why. Then every
-system call of the helper, of its child before exec and of the worker is made to fail in turn
-(`check` a sample, `soak` all), in the manner of SQLite's anomaly tests.
+Each fault is made for real, a tagged process crashes, and the one record must say why. What fails
+inside our own processes is the matter of anomalies.py.
 
 TAP on stdout.
 """
 
-import errno
+import base64
 import json
 import os
 import secrets
@@ -16,107 +15,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-import traceback
 
 LIB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lib")
 sys.path.insert(0, LIB)
 sys.dont_write_bytecode = True
 from crash import BUILD, Sieve, read, wait_for, write  # noqa: E402
-from targets import certificate  # noqa: E402
+from place import POLICY, SOAK, Place, Wrong, run  # noqa: E402
 
-VICTIM = os.path.join(BUILD, "tools", "victim")
 PINS = "/sys/fs/bpf/coresieve/v1"
-SOAK = os.environ.get("CORESIEVE_MODE") == "soak"
-POLICY = "[Default]\nKeepFree=0\n[Secret test]\nFile={dir}/keys/*.key\n"
-SETTLE_SEC = 0.15               # how long a second record would have to appear
-
-
-class Wrong(Exception):
-    pass
-
-
-class Place:
-    """One enabled installation with one key, and what to do with it."""
-
-    def __init__(self, sieve):
-        self.sieve, self.root = sieve, sieve.root
-        keys = os.path.join(sieve.dir, "keys")
-        os.makedirs(os.path.join(self.root, "var/log/coresieve"), mode=0o700, exist_ok=True)
-        os.makedirs(keys, exist_ok=True)
-        self.key, _ = certificate(keys, "test", "ec")
-        self.store = os.path.join(self.root, "var/lib/coresieve/dumps")
-        self.log_dir = os.path.join(self.root, "var/log/coresieve")
-        self.run = os.path.join(self.root, "run/coresieve")
-        self.policy = os.path.join(self.root, "etc/coresieve/policy.conf")
-
-    def victim(self, *how):
-        process = subprocess.Popen(["/bin/sh", "-c", "ulimit -c unlimited; exec \"$@\"", "sh",
-                                    VICTIM, self.key, *how], stdout=subprocess.PIPE)
-        process.stdout.readline()
-        return process
-
-    def lines(self):
-        """Every record line, pending ones too."""
-        found = []
-        for path in (os.path.join(self.log_dir, "audit.jsonl"),
-                     os.path.join(self.run, "pending.jsonl")):
-            try:
-                with open(path, errors="replace") as f:
-                    found += [line for line in f if line.endswith("\n")]
-            except FileNotFoundError:
-                pass
-        return found
-
-    def records(self, pid):
-        parsed = [json.loads(line) for line in self.lines()]
-        return [r for r in parsed if r.get("event") == "crash" and int(r["pid"]) == pid]
-
-    def dumps(self):
-        try:
-            return set(os.listdir(self.store))
-        except (FileNotFoundError, NotADirectoryError):
-            return set()
-
-    def crash(self, *how, sig=signal.SIGSEGV, seconds=60):
-        """The one record of a crashed victim, and the dumps it left."""
-        before = self.dumps()
-        process = self.victim(*how)
-        os.kill(process.pid, sig)
-        process.wait()
-        return self.outcome(process.pid, before, seconds)
-
-    def outcome(self, pid, before, seconds=60):
-        wait_for(f"a record of {pid}", lambda: self.records(pid), seconds)
-        time.sleep(SETTLE_SEC)
-        found = self.records(pid)
-        if len(found) != 1:
-            raise Wrong(f"{len(found)} records of one crash")
-        return found[0], self.dumps() - before
-
-    def expect_none(self, cause, *how, **more):
-        record, dumps = self.crash(*how, **more)
-        if dumps or record["path"]:
-            raise Wrong(f"a dump was kept: {dumps or record['path']}")
-        if cause not in record["verdict"]["causes"]:
-            raise Wrong(f"causes are {record['verdict']['causes']}, not {cause}: {record}")
-        return record
-
-    def expect_kept(self, *how, **more):
-        record, dumps = self.crash(*how, **more)
-        if not record["path"] or not dumps:
-            raise Wrong(f"no dump was kept: {record}")
-        self.check_clean(record)
-        return record
-
-    def check_clean(self, record):
-        clean = os.path.join(self.sieve.dir, "clean")
-        self.sieve.command("extract", "--force", record["id"], clean)
-        run = subprocess.run(["/usr/bin/python3", "-B", os.path.join(LIB, "leakcheck.py"), "--key",
-                              self.key, clean], stdout=subprocess.PIPE, text=True)
-        if run.returncode != 0:
-            raise Wrong(f"the key is in the dump: {run.stdout[:500]}")
-        os.unlink(record["path"])
 
 
 def pins():
@@ -328,7 +234,6 @@ def comm_of_any_bytes(place):
         record = place.expect_kept("comm", name.hex())
         comm = record["comm"].encode("utf-8", "surrogateescape")
         if "comm_b64" in record:
-            import base64
             comm = base64.b64decode(record["comm_b64"])
         if comm != name[:15]:
             raise Wrong(f"comm {name!r} is recorded as {comm!r}")
@@ -359,18 +264,6 @@ FAULTS = [works, maps_unpinned, links_detached, one_link_detached, maps_of_anoth
           comm_of_any_bytes, storm]
 
 
-def run(name, function, *arguments):
-    try:
-        function(*arguments)
-        print(f"ok {name}", flush=True)
-        return True
-    except Exception as error:  # pylint: disable=broad-except
-        print(f"not ok {name}")
-        text = str(error) if isinstance(error, Wrong) else traceback.format_exc()
-        print("\n".join("#   " + line for line in text.splitlines()), flush=True)
-        return False
-
-
 def faults(only):
     good = True
     for fault in FAULTS:
@@ -378,135 +271,6 @@ def faults(only):
             continue
         with Sieve(POLICY, wrapper=None) as sieve:
             good = run(fault.__name__.replace("_", " "), fault, Place(sieve)) and good
-    return good
-
-
-class Meddler:
-    """A place whose helper runs under the tracer of tests/tools/meddle.c."""
-
-    def __init__(self, place):
-        self.place, self.dir = place, place.sieve.dir
-        self.mains = "".join(f"main {role} {self.main_of(program)}\n" for role, program in
-                             (("helper", "coresieve-helper"), ("worker", "coresieve-worker")))
-
-    @staticmethod
-    def main_of(program):
-        out = subprocess.run(["nm", os.path.join(BUILD, "bin", program)], check=True,
-                             stdout=subprocess.PIPE, text=True).stdout
-        return next(line.split()[0] for line in out.splitlines() if line.endswith(" T main"))
-
-    def crash(self, what, *how):
-        """One crash with one thing spoilt: the record, new dumps, and the tracer's log."""
-        log = os.path.join(self.dir, "meddle.log")
-        if os.path.exists(log):
-            os.unlink(log)
-        write(os.path.join(self.dir, "meddle.conf"), self.mains + (f"do {what}\n" if what else ""))
-        record, dumps = self.place.crash(*how, seconds=90)
-        wait_for("the tracer's end", lambda: os.path.exists(log) and "\ndone" in read(log))
-        return record, dumps, read(log)
-
-    def counts(self):
-        _, dumps, log = self.crash(None)
-        if not dumps:
-            raise Wrong("no dump without meddling: " + log)
-        return {line.split()[1]: int(line.split()[2]) for line in log.splitlines()
-                if line.startswith("count ")}
-
-    def fail(self, role, n, code):
-        record, dumps, log = self.crash(f"{role} {n} error {code}")
-        if f"did {role} {n} " not in log and int(log.split(f"count {role} ")[1].split()[0]) >= n:
-            raise Wrong(f"call {n} of {role} was not spoilt: {log}")
-        if len(dumps) > 1 or bool(dumps) != bool(record["path"]):
-            raise Wrong(f"{dumps} in the store, the record says {record['path']}")
-        if dumps:
-            self.place.check_clean(record)
-
-
-def anomalies(place):
-    """Each system call of each of our processes fails once."""
-    meddler = Meddler(place)
-    counts = meddler.counts()
-    print(f"# system calls: {counts}")
-    codes = [errno.EIO, errno.ENOMEM, errno.EINTR] if SOAK else [errno.EIO]
-    good = True
-    for role, count in counts.items():
-        step = 1 if SOAK else max(1, count // 12)
-        for code in codes:
-            wrong = []
-            tried = range(1, count + 1, step)
-            for n in tried:
-                try:
-                    meddler.fail(role, n, code)
-                except Exception as error:  # pylint: disable=broad-except
-                    wrong.append(f"call {n}: {error}")
-            name = f"{role}: {len(tried)} of {count} system calls fail with {errno.errorcode[code]}"
-            print(("not ok " if wrong else "ok ") + name)
-            print("\n".join("#   " + w[:1000] for w in wrong), flush=True)
-            good = good and not wrong
-    return good
-
-
-def killed_at(place, what, cause):
-    """The worker (or the dying process) is killed at calls spread over the worker's whole life."""
-    meddler = Meddler(place)
-    count = meddler.counts()["worker"]
-    causes = set()
-    for n in range(1, count + 1, max(1, count // (60 if SOAK else 10))):
-        record, dumps, _ = meddler.crash(f"worker {n} {what} {signal.SIGKILL.value}")
-        if dumps:
-            # After its answer was written the worker has nothing left to lose.
-            place.check_clean(record)
-        causes |= set(record["verdict"]["causes"])
-    if cause not in causes:
-        raise Wrong(f"causes were {causes}, never {cause}")
-
-
-def fsync_fails(place):
-    """Every flush comes near the helper's end: the dump's, its directory's, the log's, the tip's."""
-    meddler = Meddler(place)
-    count = meddler.counts()["helper"]
-    failed = 0
-    for n in range(count, count - 40, -1):
-        record, dumps, log = meddler.crash(f"helper {n} fail-flush {errno.EIO}")
-        if f"did helper {n} " not in log:
-            continue
-        failed += 1
-        if bool(dumps) != bool(record["path"]):
-            raise Wrong(f"{dumps} in the store, the record says {record['path']}")
-        if dumps:
-            place.check_clean(record)
-    if failed < 3:
-        raise Wrong(f"the helper flushed {failed} times")
-
-
-CONFINED = ["open", "openat", "socket", "execve", "ptrace", "fork", "clone", "process_vm_readv",
-            "kill"]
-
-
-def confined(place, call):
-    """P7: the call is put into the installed worker while it learns; it dies, and is recorded."""
-    meddler = Meddler(place)
-    count = meddler.counts()["worker"]
-    record, dumps, log = meddler.crash(f"worker {count // 2} call {call}")
-    if dumps or "worker-killed" not in record["verdict"]["causes"]:
-        raise Wrong(f"the worker survived {call}: {record['verdict']} {log}")
-    if "end worker signal 31" not in log:
-        raise Wrong(f"not by SIGSYS: {log}")
-
-
-def meddled(only):
-    good = True
-    with Sieve(POLICY, wrapper="meddle") as sieve:
-        place = Place(sieve)
-        for name, function, arguments in [
-                ("worker killed at any time", killed_at, (place, "signal", "worker-killed")),
-                ("the dying process killed at any time", killed_at, (place, "victim", "core-cut")),
-                ("fsync fails", fsync_fails, (place,)),
-                *((f"worker confined: {call}", confined, (place, call)) for call in CONFINED)]:
-            if not only or name in only:
-                good = run(name, function, *arguments) and good
-        if not only or "anomalies" in only:
-            good = anomalies(place) and good
     return good
 
 
@@ -585,5 +349,4 @@ if __name__ == "__main__":
     ok = faults(sys.argv[1:])
     ok = fed(sys.argv[1:]) and ok
     ok = cut(sys.argv[1:]) and ok
-    ok = meddled(sys.argv[1:]) and ok
     sys.exit(0 if ok else 1)

@@ -11,9 +11,9 @@
  *         victim SIGNO, sent to the dying process; call NAME, another system call happens instead
  *         (open socket execve ptrace fork process_vm_readv kill); pause MS, the call waits.
  *
- * DIR/meddle.log says what was counted and done: "count ROLE N", "did ROLE N NR", "end ROLE
- * STATUS". A failed call is replaced by read(-1): under a seccomp filter that kills, -1 as a number
- * would be killed itself, and every filter of ours allows read.
+ * DIR/meddle.log says what was counted and done: "count ROLE N", "did ROLE N NR PID", "end
+ * ROLE STATUS". A failed call is replaced by read(-1): under a seccomp filter that kills, -1 as a
+ * number would be killed itself, and every filter of ours allows read.
  */
 #include <elf.h>
 #include <errno.h>
@@ -157,7 +157,7 @@ static void meddle(struct tracee *t, const struct plan *plan) {
         if (strcmp(plan->action, "fail-flush") == 0 && regs.orig_rax != SYS_fsync &&
             regs.orig_rax != SYS_fdatasync)
                 return;
-        note("did %s %u %lld\n", role_names[t->role], plan->n, (long long)regs.orig_rax);
+        note("did %s %u %lld %d\n", role_names[t->role], plan->n, (long long)regs.orig_rax, t->pid);
         if (strcmp(plan->action, "error") == 0 || strcmp(plan->action, "fail-flush") == 0) {
                 regs.orig_rax = SYS_read;
                 regs.rdi = (unsigned long)-1;
