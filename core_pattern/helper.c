@@ -43,7 +43,7 @@ struct crash {
         struct task_answer lineage;
         struct mapped_files mapped;
         struct verdict verdict;
-        enum tag_state tag_state;
+        struct decision decision; /* its verdict is a part of ours */
 
         struct budget budget;
         int slot_fd;
@@ -174,12 +174,19 @@ static void collect(struct crash *crash) {
                 crash->identity_error = identity_check(&crash->identity);
 }
 
+static void take_decision(struct crash *crash) {
+        const struct verdict *verdict = &crash->decision.verdict;
+
+        crash->verdict.causes |= verdict->causes;
+        if (verdict->content > crash->verdict.content)
+                crash->verdict.content = verdict->content;
+}
+
 /* Adds what policy, tag and circumstances say to the verdict (host/decide.h). */
 static void judge(struct crash *crash) {
         const struct tags_meta *meta = crash->tagmap ? tagmap_meta(crash->tagmap) : NULL;
         const struct tag *tag = &crash->lineage.tag;
         uint32_t rules[TAG_FILES_MAX + MAPPED_FILES_MAX];
-        struct decision decision;
         size_t n_rules = 0;
 
         for (size_t i = 0; crash->lineage.found && i < TAG_FILES_MAX; i++)
@@ -206,12 +213,8 @@ static void judge(struct crash *crash) {
                         .rules = rules,
                         .n_rules = n_rules,
                 },
-                &decision);
-
-        crash->verdict.causes |= decision.verdict.causes;
-        if (decision.verdict.content > crash->verdict.content)
-                crash->verdict.content = decision.verdict.content;
-        crash->tag_state = decision.tag_state;
+                &crash->decision);
+        take_decision(crash);
 }
 
 /* The files of the tag are looked for even when the dump is refused: the record names them. */
@@ -340,6 +343,20 @@ static void keep(struct crash *crash) {
         crash->record.duration_ns[STAGE_KEEP] = clock_now_ns() - start_ns;
 }
 
+static void record_labels(struct crash *crash) {
+        const struct decision *decision = &crash->decision;
+        struct record *record = &crash->record;
+
+        for (size_t i = 0; i < decision->n_labels; i++)
+                record->labels[i] = (struct record_label){
+                        .label = text_of(decision->labels[i].label),
+                        .process = decision->labels[i].process,
+                        .holder = decision->labels[i].holder,
+                };
+        record->n_labels = decision->n_labels;
+        record->n_labels_lost = decision->n_labels_lost;
+}
+
 static void record_files(struct crash *crash) {
         struct record *record = &crash->record;
 
@@ -357,15 +374,17 @@ static void record_files(struct crash *crash) {
                         to->fragments = crash->outcome.result.report.hits[i];
                 }
         }
+        record->n_files_lost = crash->needles.n - record->n_files;
 }
 
 static int write_record(struct crash *crash) {
         struct record *record = &crash->record;
 
         record->verdict = crash->verdict;
-        record->tag_state = crash->tag_state;
+        record->tag_state = crash->decision.tag_state;
         record->tag_reasons = crash->lineage.tag.reasons;
         record->tag_since_ns = crash->lineage.tag.since_ns;
+        record_labels(crash);
         record_files(crash);
         record->kept = crash->path != NULL;
         record->path = text_of(crash->path);
@@ -396,7 +415,7 @@ int main(int argc, char *argv[]) {
                 .identity = { .pid_fd = -1, .proc_fd = -1, .memory_fd = -1 },
                 .slot_fd = -1,
                 .commit = { .out_fd = -1 },
-                .tag_state = TAG_STATE_BLIND,
+                .decision = { .tag_state = TAG_STATE_BLIND },
         };
         int r;
 

@@ -138,6 +138,15 @@ json() { python3 -c "import json, sys; j = json.load(sys.stdin); assert ($1), j"
   [ "$(cs list | wc -l)" -eq 3 ]
 }
 
+@test "list, show: a secret in hands that Holder= does not name stands out" {
+  keep
+  id=$(make_record foreign /usr/bin/other other)
+  [ "$(cs list | grep -c 'FOREIGN HOLDER of tls$')" -eq 1 ]
+  cs list --json | json "[r['labels'] for r in j] ==
+    [[], [{'label': 'tls', 'rule': 'secret', 'holder': 'foreign'}]]"
+  cs show "$id" | grep -q 'holder: *foreign$'
+}
+
 @test "list: a dump that was removed has no path any more, its record stays" {
   id=$(keep)
   rm "$DUMPS/$id.core.zst"

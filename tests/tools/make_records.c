@@ -3,6 +3,7 @@
  *     make_records ROOT keep EXE COMM CORE     a kept dump of the plain core CORE
  *     make_records ROOT metadata EXE COMM      no dump
  *     make_records ROOT wait EXE COMM          as above, but into the file of those that wait
+ *     make_records ROOT foreign EXE COMM       no dump, of a process that Holder= does not name
  *
  * Prints the id.
  *
@@ -109,6 +110,11 @@ int main(int argc, char **argv) {
                 keep(argv[1], argv[5]);
         else
                 verdict_raise(&record.verdict, CONTENT_REFUSE, CAUSE_MAPS_MISSING);
+        if (strcmp(argv[2], "foreign") == 0)
+                record.labels[record.n_labels++] = (struct record_label){
+                        .label = { "tls", 3 },
+                        .holder = HOLDER_FOREIGN,
+                };
         if (strcmp(argv[2], "wait") == 0)
                 append_without_log(argv[1], &place);
         else

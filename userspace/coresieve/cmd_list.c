@@ -45,6 +45,7 @@ static json_t *row_of(const json_t *record, const char *root) {
                 bad |= put(row, keys[i], json_object_get(record, keys[i])) < 0;
         for (size_t i = 0; i < ARRAY_SIZE(judged); i++)
                 bad |= put(row, judged[i], json_object_get(verdict, judged[i])) < 0;
+        bad |= put(row, "labels", json_object_get(json_object_get(record, "tag"), "labels")) < 0;
         bad |= put_dump(row, root, record_string(record, "id", "")) < 0;
         if (!bad)
                 return row;
@@ -79,6 +80,22 @@ static int id_columns(const json_t *rows) {
         return (int)most;
 }
 
+/* What an administrator should not have to look for: a secret in hands that Holder= does not
+ * name. */
+static void print_foreign(const json_t *row) {
+        const json_t *labels = json_object_get(row, "labels"), *label;
+        const char *before = "  FOREIGN HOLDER of ";
+        size_t i;
+
+        json_array_foreach(labels, i, label) {
+                if (strcmp(record_string(label, "holder", ""), "foreign") != 0)
+                        continue;
+                (void)fputs(before, stdout);
+                (void)print_safe(stdout, record_string(label, "label", "?"));
+                before = ", ";
+        }
+}
+
 static void print_table(const json_t *rows) {
         int width = id_columns(rows);
 
@@ -101,6 +118,7 @@ static void print_table(const json_t *rows) {
                 /* Without an exe the name it gave itself; both are its own to choose. */
                 (void)print_safe(stdout,
                                  record_string(row, "exe", record_string(row, "comm", "-")));
+                print_foreign(row);
                 (void)putchar('\n');
         }
 }

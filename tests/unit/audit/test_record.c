@@ -50,6 +50,10 @@ static struct record *crash_new(void) {
         record->tag_state = TAG_STATE_TAGGED;
         record->tag_since_ns = 99;
         record->tag_reasons = TAG_REASON_FILE | 0x80000000U;
+        record->n_labels = 3;
+        record->labels[0] = (struct record_label){ TEXT("tls"), false, HOLDER_FOREIGN };
+        record->labels[1] = (struct record_label){ TEXT("signing"), false, HOLDER_ALLOWED };
+        record->labels[2] = (struct record_label){ TEXT("vault"), true, HOLDER_ANY };
         record->n_files = 2;
         record->files[0] = (struct record_file){
                 .path = TEXT("/etc/ssl/private/a.key"),
@@ -129,7 +133,10 @@ static void a_crash_has_exactly_the_keys_of_schema_1_in_their_order(void **state
                 "\"verdict\":{\"content\":\"stacks\",\"wrap\":\"plain\","
                 "\"causes\":[\"policy-content\",\"needle-missing\"]},"
                 "\"tag\":{\"state\":\"tagged\",\"since_ns\":\"99\","
-                "\"reasons\":[\"file\",\"0x80000000\"],\"labels\":[\"tls\"],\"files\":["
+                "\"reasons\":[\"file\",\"0x80000000\"],\"labels\":["
+                "{\"label\":\"tls\",\"rule\":\"secret\",\"holder\":\"foreign\"},"
+                "{\"label\":\"signing\",\"rule\":\"secret\",\"holder\":\"allowed\"},"
+                "{\"label\":\"vault\",\"rule\":\"process\",\"holder\":null}],\"files\":["
                 "{\"path\":\"/etc/ssl/private/a.key\",\"label\":\"tls\",\"dev\":\"8:3\","
                 "\"ino\":\"77\",\"fragments\":\"5\",\"flags\":[\"large\",\"key\"]},"
                 "{\"path\":null,\"label\":\"tls\",\"dev\":\"0:0\",\"ino\":\"0\","
@@ -359,12 +366,16 @@ static void the_largest_and_most_hostile_record_still_fits_its_line(void **state
         _cleanup_free_ struct record *record = crash_new();
         _cleanup_free_ char *huge = malloc(HUGE_TEXT), *body = NULL;
         struct record_text text = { huge, HUGE_TEXT };
-        json_t *object, *files;
+        json_t *object, *files, *labels;
 
         (void)state;
         memset(huge, 0xff, HUGE_TEXT); /* 6 bytes each as \ufffd, and a twin */
         record->comm = record->exe = record->cgroup = record->unit = record->rlimit = text;
         record->path = text;
+        record->n_labels = RECORD_LABELS_MAX + 1;
+        record->n_labels_lost = record->n_files_lost = SIZE_MAX >> 1;
+        for (size_t i = 0; i < RECORD_LABELS_MAX; i++)
+                record->labels[i] = (struct record_label){ text, true, _HOLDER_MAX };
         record->n_files = RECORD_FILES_MAX + 1; /* more than there are: only those are read */
         for (size_t i = 0; i < RECORD_FILES_MAX; i++)
                 record->files[i] = (struct record_file){ text,       text,       UINT64_MAX,
@@ -376,8 +387,23 @@ static void the_largest_and_most_hostile_record_still_fits_its_line(void **state
         object = parsed(body);
         files = json_object_get(json_object_get(object, "tag"), "files");
         assert_int_equal(json_array_size(files), RECORD_FILES_MAX);
+        labels = json_object_get(json_object_get(object, "tag"), "labels");
+        assert_int_equal(json_array_size(labels), RECORD_LABELS_MAX);
         assert_int_equal(json_integer_value(json_object_get(object, "exe_cut")), HUGE_TEXT);
         json_decref(object);
+}
+
+static void lists_that_were_cut_say_how_much_is_missing(void **state) {
+        _cleanup_free_ struct record *record = crash_new();
+        _cleanup_free_ char *whole = body_of(record), *cut = NULL;
+
+        (void)state;
+        assert_null(strstr(whole, "_cut"));
+        record->n_labels_lost = 2;
+        record->n_files_lost = 3;
+        cut = body_of(record);
+        assert_non_null(strstr(cut, "}],\"labels_cut\":2,\"files\":["));
+        assert_non_null(strstr(cut, "}],\"files_cut\":3}"));
 }
 
 static void a_line_is_the_body_behind_its_place_in_the_chain(void **state) {
@@ -482,6 +508,7 @@ int main(void) {
                 cmocka_unit_test(long_text_is_cut_between_characters_and_says_so),
                 cmocka_unit_test(text_of_exactly_the_limit_is_not_cut),
                 cmocka_unit_test(the_largest_and_most_hostile_record_still_fits_its_line),
+                cmocka_unit_test(lists_that_were_cut_say_how_much_is_missing),
                 cmocka_unit_test(a_line_is_the_body_behind_its_place_in_the_chain),
                 cmocka_unit_test(what_is_no_body_is_not_chained),
                 cmocka_unit_test_setup_teardown(ids_are_fit_for_file_names_and_count_up,

@@ -255,10 +255,11 @@ static void no_second_fact_loosens_a_verdict(void **state) {
 
 /* --- labels --- */
 
-static bool has_label(const struct decision *d, const char *label, bool process, bool foreign) {
+static bool has_label(const struct decision *d, const char *label, bool process,
+                      enum holder holder) {
         for (size_t i = 0; i < d->n_labels; i++)
                 if (strcmp(d->labels[i].label, label) == 0 && d->labels[i].process == process)
-                        return d->labels[i].foreign == foreign;
+                        return d->labels[i].holder == holder;
         return false;
 }
 
@@ -275,9 +276,9 @@ static void labels_are_named_once(void **state) {
         (void)state;
         decide_case_run(&c, policy, &d);
         assert_int_equal(d.n_labels, 3);
-        assert_true(has_label(&d, "plain", false, false));
-        assert_true(has_label(&d, "vault", true, false));
-        assert_true(has_label(&d, "held", false, true));
+        assert_true(has_label(&d, "plain", false, HOLDER_ANY));
+        assert_true(has_label(&d, "vault", true, HOLDER_ANY));
+        assert_true(has_label(&d, "held", false, HOLDER_FOREIGN));
 
         proc.exe = strdup("/usr/bin/x");
         assert_non_null(proc.exe);
@@ -293,7 +294,7 @@ static void a_holder_is_not_foreign(void **state) {
 
         (void)state;
         decide_case_run(&c, policy, &d);
-        assert_true(has_label(&d, "held", false, false));
+        assert_true(has_label(&d, "held", false, HOLDER_ALLOWED));
 }
 
 static void labels_over_the_limit_still_count(void **state) {
@@ -328,6 +329,24 @@ static void labels_over_the_limit_still_count(void **state) {
         assert_int_equal(d.n_labels, DECIDE_LABELS_MAX);
         assert_int_equal(d.n_labels_lost, 1);
         assert_int_equal(d.verdict.content, CONTENT_REFUSE);
+}
+
+static void a_rule_found_later_is_judged_as_the_others_were(void **state) {
+        static const struct decide_case c = { .exe = "/usr/bin/x", .files = PLAIN };
+        _cleanup_(cleanup_policy) struct policy *policy = policy_for(&c);
+        struct procinfo proc = { .exe = (char *)"/usr/bin/x" };
+        struct decision d;
+
+        (void)state;
+        decide_case_run(&c, policy, &d);
+        assert_int_equal(d.verdict.content, CONTENT_REDACT);
+        decide_rule(policy, &policy->rules[0], &proc, &d);
+        assert_int_equal(d.n_labels, 1);
+        for (size_t i = 1; i < 3; i++)
+                decide_rule(policy, &policy->rules[i], &proc, &d);
+        assert_int_equal(d.verdict.content, CONTENT_REFUSE);
+        assert_true(d.verdict.causes & CAUSE_BIT(CAUSE_POLICY_CONTENT));
+        assert_true(has_label(&d, "held", false, HOLDER_FOREIGN));
 }
 
 /* --- process rules --- */
@@ -426,6 +445,7 @@ static const struct CMUnitTest plain_tests[] = {
         cmocka_unit_test(labels_are_named_once),
         cmocka_unit_test(a_holder_is_not_foreign),
         cmocka_unit_test(labels_over_the_limit_still_count),
+        cmocka_unit_test(a_rule_found_later_is_judged_as_the_others_were),
         cmocka_unit_test(every_name_is_its_own),
         cmocka_unit_test(numbers_out_of_range_have_a_name_too),
 };

@@ -15,7 +15,8 @@
  *
  *   crash:   pid tid uid gid signal comm exe cgroup unit start_ticks rlimit dump_mode
  *            verdict{content wrap causes[]}
- *            tag{state since_ns reasons[] labels[] files[{path label dev ino fragments flags[]}]}
+ *            tag{state since_ns reasons[] labels[{label rule holder}]
+ *                files[{path label dev ino fragments flags[]}]}
  *            outcome ("kept" | "metadata") path size core_size
  *            erased{reason: bytes} found{detector: count} found_encrypted
  *            hits{values detected}: fragments found besides those of files
@@ -29,8 +30,8 @@
  * Text that is not UTF-8, or holds a NUL or DEL, is escaped (each bad byte as U+FFFD) and gets a
  * twin
  * `<key>_b64` with its true bytes. Text that was cut gets a twin `<key>_cut` with the number of
- * bytes it had. 64-bit numbers are strings. A record holds no byte of a secret: neither
- * arguments nor environment have a field.
+ * bytes it had; a list that was cut gets one with the number of entries left out. 64-bit numbers
+ * are strings. A record holds no byte of a secret: neither arguments nor environment have a field.
  */
 #pragma once
 
@@ -50,6 +51,7 @@
 #define RECORD_CHAIN_MAX 128U       /* of them: v, seq and prev */
 #define RECORD_TEXT_MAX 4096U       /* bytes of one text; less when the line would be too long */
 #define RECORD_FILES_MAX BRIEF_FILES_MAX
+#define RECORD_LABELS_MAX 32U
 #define RECORD_HASH_SIZE 65U /* SHA-256 in hex, and NUL */
 
 enum record_event {
@@ -75,6 +77,20 @@ enum tag_state {
 struct record_text {
         const char *bytes; /* NULL: the key is written as null */
         size_t size;
+};
+
+/* Does the policy let this executable hold the secret? */
+enum holder {
+        HOLDER_ANY,     /* null: no Holder= names who may, or it is the label of a process rule */
+        HOLDER_ALLOWED, /* "allowed" */
+        HOLDER_FOREIGN, /* "foreign": it is none of those named, or could not be told */
+        _HOLDER_MAX,
+};
+
+struct record_label { /* of the policy */
+        struct record_text label;
+        bool process; /* rule "process": a [Process] matched; else "secret" */
+        enum holder holder;
 };
 
 struct record_file {              /* a file of the tag */
@@ -110,8 +126,10 @@ struct record {
 
         struct verdict verdict; /* as carried out */
         uint64_t tag_since_ns;
+        struct record_label labels[RECORD_LABELS_MAX];
+        size_t n_labels, n_labels_lost;
         struct record_file files[RECORD_FILES_MAX];
-        size_t n_files;
+        size_t n_files, n_files_lost;
 
         struct record_text path; /* of the kept dump */
         uint64_t size;           /* bytes of it */

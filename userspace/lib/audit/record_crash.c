@@ -40,6 +40,11 @@ static const char *const state_names[_TAG_STATE_MAX] = {
         [TAG_STATE_BLIND] = "blind",
 };
 
+static const char *const holder_names[_HOLDER_MAX] = {
+        [HOLDER_ALLOWED] = "allowed",
+        [HOLDER_FOREIGN] = "foreign",
+};
+
 static void put_flags(struct record_json *json, const char *key, uint32_t bits,
                       const struct flag_name *names, size_t n) {
         json_t *array = json_array();
@@ -112,53 +117,48 @@ static json_t *file_object(const struct record_file *file, struct record_json *o
         return json.object;
 }
 
-static bool label_seen(const struct record *record, size_t i) {
-        const struct record_text *label = &record->files[i].label;
+static json_t *label_object(const struct record_label *label, struct record_json *outer) {
+        struct record_json json = inner_of(outer);
+        const char *holder =
+                (unsigned)label->holder < _HOLDER_MAX ? holder_names[label->holder] : NULL;
 
-        for (size_t k = 0; k < i; k++) {
-                const struct record_text *other = &record->files[k].label;
-
-                if (other->bytes && other->size == label->size &&
-                    memcmp(other->bytes, label->bytes, label->size) == 0)
-                        return true;
-        }
-        return false;
+        record_put_text(&json, "label", &label->label);
+        record_put(&json, "rule", json_string(label->process ? "process" : "secret"));
+        record_put(&json, "holder", holder ? json_string(holder) : json_null());
+        if (json.error < 0 && outer->error == 0)
+                outer->error = json.error;
+        return json.object;
 }
 
-/* A label is the policy's own word, so plain ASCII in practice; in the list a bad byte is merely
- * escaped, and its twin stands with the file. */
-static json_t *label_text(const struct record_text *label, size_t max) {
-        json_t *object = json_object(), *text;
+static void put_list(struct record_json *json, const char *key, json_t *list, size_t lost) {
+        char twin[NAME_SIZE];
 
-        if (text_put(object, "label", label->bytes, label->size, max) < 0) {
-                json_decref(object);
-                return NULL;
-        }
-        text = json_incref(json_object_get(object, "label"));
-        json_decref(object);
-        return text;
+        record_put(json, key, list);
+        if (lost == 0)
+                return;
+        (void)snprintf(twin, sizeof(twin), "%s_cut", key);
+        record_put(json, twin, json_integer((json_int_t)lost));
 }
 
 static void put_tag(const struct record *record, struct record_json *json) {
-        size_t n = record->n_files < RECORD_FILES_MAX ? record->n_files : RECORD_FILES_MAX;
+        size_t n_files = record->n_files < RECORD_FILES_MAX ? record->n_files : RECORD_FILES_MAX;
+        size_t n_labels =
+                record->n_labels < RECORD_LABELS_MAX ? record->n_labels : RECORD_LABELS_MAX;
         struct record_json inner = inner_of(json);
         json_t *labels = json_array(), *files = json_array();
 
-        for (size_t i = 0; i < n; i++) {
-                const struct record_file *file = &record->files[i];
-
-                if (file->label.bytes && !label_seen(record, i))
-                        record_append(labels, &inner, label_text(&file->label, json->text_max));
-                record_append(files, &inner, file_object(file, &inner));
-        }
+        for (size_t i = 0; i < n_labels; i++)
+                record_append(labels, &inner, label_object(&record->labels[i], &inner));
+        for (size_t i = 0; i < n_files; i++)
+                record_append(files, &inner, file_object(&record->files[i], &inner));
         record_put(&inner, "state",
                    (unsigned)record->tag_state < _TAG_STATE_MAX
                            ? json_string(state_names[record->tag_state])
                            : json_null());
         record_put_u64(&inner, "since_ns", record->tag_since_ns);
         put_flags(&inner, "reasons", record->tag_reasons, reason_names, ARRAY_SIZE(reason_names));
-        record_put(&inner, "labels", labels);
-        record_put(&inner, "files", files);
+        put_list(&inner, "labels", labels, record->n_labels_lost);
+        put_list(&inner, "files", files, record->n_files_lost);
         record_put_inner(json, "tag", &inner);
 }
 

@@ -57,7 +57,7 @@ bool process_match(const struct policy_process *process, const struct procinfo *
 
 /* --- labels ----------------------------------------------------------------------------------- */
 
-static void add_label(struct decision *d, const char *label, bool process, bool foreign) {
+static void add_label(struct decision *d, const char *label, bool process, enum holder holder) {
         for (size_t i = 0; i < d->n_labels; i++)
                 if (d->labels[i].process == process && strcmp(d->labels[i].label, label) == 0)
                         return;
@@ -68,19 +68,19 @@ static void add_label(struct decision *d, const char *label, bool process, bool 
         d->labels[d->n_labels++] = (struct decide_label){
                 .label = label,
                 .process = process,
-                .foreign = foreign,
+                .holder = holder,
         };
 }
 
-static bool is_holder(const struct policy_secret *secret, const struct procinfo *proc) {
+static enum holder holder_of(const struct policy_secret *secret, const struct procinfo *proc) {
         if (!secret->holders)
-                return true;
+                return HOLDER_ANY;
         if (!proc || !proc->exe)
-                return false;
+                return HOLDER_FOREIGN;
         for (char **holder = secret->holders; *holder; holder++)
                 if (exe_match(*holder, proc->exe))
-                        return true;
-        return false;
+                        return HOLDER_ALLOWED;
+        return HOLDER_FOREIGN;
 }
 
 /* --- the verdict, one fact at a time ---------------------------------------------------------- */
@@ -160,6 +160,14 @@ static void judge_policy(struct verdict *v, enum content content, enum content u
                 v->content = content;
 }
 
+void decide_rule(const struct policy *policy, const struct policy_rule *rule,
+                 const struct procinfo *proc, struct decision *d) {
+        const struct policy_secret *secret = &policy->secrets[rule->secret];
+
+        judge_policy(&d->verdict, secret->content, CONTENT_REDACT);
+        add_label(d, secret->label, false, holder_of(secret, proc));
+}
+
 static void judge_secrets(const struct decide_facts *facts, struct decision *d) {
         const struct policy *policy = facts->policy;
 
@@ -167,7 +175,6 @@ static void judge_secrets(const struct decide_facts *facts, struct decision *d) 
                 judge_policy(&d->verdict, policy->tagged, CONTENT_REDACT);
         for (size_t i = 0; i < facts->n_rules; i++) {
                 const struct policy_rule *rule = policy_rule_by_id(policy, facts->rules[i]);
-                const struct policy_secret *secret;
 
                 /* The rule was removed since the tag was set: nothing says where the file is. */
                 if (!rule) {
@@ -175,9 +182,7 @@ static void judge_secrets(const struct decide_facts *facts, struct decision *d) 
                         verdict_raise(&d->verdict, CONTENT_STACKS, CAUSE_NEEDLE_MISSING);
                         continue;
                 }
-                secret = &policy->secrets[rule->secret];
-                judge_policy(&d->verdict, secret->content, CONTENT_REDACT);
-                add_label(d, secret->label, false, !is_holder(secret, facts->proc));
+                decide_rule(policy, rule, facts->proc, d);
         }
 }
 
@@ -193,7 +198,7 @@ static void judge_processes(const struct decide_facts *facts, struct decision *d
                  * stay, until detectors recognise the rest. */
                 verdict_raise(&d->verdict, CONTENT_STACKS, CAUSE_PROCESS_RULE);
                 judge_policy(&d->verdict, process->content, CONTENT_STACKS);
-                add_label(d, process->label, true, false);
+                add_label(d, process->label, true, HOLDER_ANY);
         }
 }
 

@@ -16,7 +16,8 @@
 #include "host/procinfo.h"
 #include "host/verdict.h"
 
-#define DECIDE_LABELS_MAX 32U /* named in a decision; more count for the verdict all the same */
+/* Labels named in a decision; more count for the verdict all the same. */
+#define DECIDE_LABELS_MAX RECORD_LABELS_MAX
 
 /* The kernel's dump mode (%d, or PIDFD_GET_INFO): 2 is allowed as 1 is, for the store is root's
  * alone; anything else is not. */
@@ -44,7 +45,7 @@ struct decide_facts {
 struct decide_label {
         const char *label; /* of the policy */
         bool process;      /* of a [Process], else of a [Secret] */
-        bool foreign;      /* the secret names holders, and this executable is none of them */
+        enum holder holder;
 };
 
 struct decision {
@@ -56,6 +57,11 @@ struct decision {
 };
 
 void decide(const struct decide_facts *facts, struct decision *ret);
+
+/* One more rule of the policy, of a file that was found to be held after the decision: its
+ * secret's content and label. */
+void decide_rule(const struct policy *policy, const struct policy_rule *rule,
+                 const struct procinfo *proc, struct decision *d);
 
 /* Does a [Process] section match? Every key given must; a fact that is not known (an executable
  * or cgroup that could not be read) counts as matching. Exe= sees through the " (deleted)" that
