@@ -28,7 +28,7 @@ endif
 
 WARN    := -Wall -Wextra -Werror -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wvla \
            -Wformat=2 -Wno-format-nonliteral
-CPPFLAGS += -I. -Iuserspace/lib -Iuserspace/include -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+CPPFLAGS += -I. -Iuserspace/lib -I$(B) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
 CFLAGS  ?= -O2 -g
 BASE    := -std=gnu17 $(WARN) -fstack-protector-strong -fPIE -MMD -MP
 HARDEN  := -D_FORTIFY_SOURCE=2
@@ -78,7 +78,7 @@ $(B)/%.bpf.o: %.bpf.c
 	$(call say,BPF,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -D__bpf__ -D__TARGET_ARCH_x86 \
-	    -I. -I/usr/include/$(shell $(CC) -dumpmachine) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+	    -I. -I/usr/include/$(shell $(CLANG) -print-multiarch) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
 
 $(B)/coresieve.bpf.o: $(BPF_OBJ)
 	$(call say,BPFLINK,$@)
