@@ -147,12 +147,13 @@ $(B)/tools/%.so: tests/tools/%.c
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -Wall -Wextra -Werror -O1 -g -shared -fPIC -o $@ $< -pthread
 
 # A unit test may name sources outside of userspace/lib that it tests: ` * with: core_pattern/x.c`.
-$(B)/unit/%: $(B)/san/tests/unit/%.o $(SAN_LIB)
+with = $(patsubst %.c,$(B)/san/%.o,$(shell sed -n 's/^ \* with: //p' tests/unit/$(1).c))
+
+.SECONDEXPANSION:
+$(B)/unit/%: $(B)/san/tests/unit/%.o $(SAN_LIB) $$(call with,$$*)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(SANITIZE) -pie -o $@ $< \
-	    $(shell sed -n 's/^ \* with: //p' tests/unit/$*.c) $(SAN_LIB) \
-	    -Wl,--as-needed -lcmocka $(ALL_LIBS)
+	$(Q)$(CC) $(SANITIZE) -pie -o $@ $(filter %.o,$^) $(SAN_LIB) -Wl,--as-needed -lcmocka $(ALL_LIBS)
 
 $(B)/fuzz/%: $(B)/fuzzobj/tests/fuzz/%.o $(call obj,fuzzobj,$(LIB_SRC))
 	$(call say,LINK,$@)
