@@ -19,7 +19,7 @@ typedef __u32 tag_u32;
 #endif
 
 /* Changes whenever a map's key, value or meaning does: maps of another ABI are not ours. */
-#define TAGS_ABI 1
+#define TAGS_ABI 2
 
 /* Names below PATH_PINS, each as it is in the BPF object. */
 #define TAGS_MAPS(X)                                                                               \
@@ -141,14 +141,16 @@ static inline tag_u32 watch_filter_bit(tag_u64 ino) {
         return (tag_u32)((ino * 0x9E3779B97F4A7C15ULL) >> 48);
 }
 
-/* learners: key: thread id. The thread writes zeros, reads one byte of a file, and finds what
- * the sensor saw; learn_until (CLOCK_BOOTTIME, ns) tells the sensor that anybody learns at all,
- * and passes by itself, so that a killed learner costs the host nothing for long. */
+/* learners: key: thread id. The thread writes zeros and a time, reads one byte of a file, and
+ * finds what the sensor saw; learn_until (CLOCK_BOOTTIME, ns) tells the sensor that anybody
+ * learns at all, and passes by itself, so that a killed learner costs the host nothing for long.
+ * Its entry says nothing to anybody, and makes room when the map is full. */
 struct learned {
         struct file_key key;
-        tag_u32 seen;   /* how often the hook fired for this thread */
-        tag_u32 canary; /* 1: the file is the canary, found on the way that tags take */
-        tag_u32 pad;
+        tag_u64 until_ns; /* CLOCK_BOOTTIME; written by the learner: then its entry may go */
+        tag_u32 seen;     /* how often the hook fired for this thread */
+        tag_u32 canary;   /* 1: the file is the canary, found on the way that tags take */
+        tag_u32 watched;  /* 1: whoever reads this file is tagged for it, by whichever rule */
         tag_u32 n_parents;
         struct inode_key parents[LEARN_PARENTS_MAX]; /* of one of its hard links, nearest first */
 };

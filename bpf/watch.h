@@ -23,9 +23,9 @@ struct look {
         __u64 inode;
         __u64 mm;
         __u32 dev;
-        __u32 pad;
-        __u64 dentry; /* where the walk is */
-        __u64 leaf;   /* the file's own dentry */
+        __u32 matched; /* a rule names it */
+        __u64 dentry;  /* where the walk is */
+        __u64 leaf;    /* the file's own dentry */
 };
 
 static __always_inline bool file_key_equal(const struct file_key *a, const struct file_key *b) {
@@ -210,8 +210,10 @@ static long page_step(__u32 i, struct page_walk *walk) {
         if (!dir)
                 return 1;
         for (__u32 k = 0; k < WATCH_RULES_MAX && k < dir->n_rules; k++) {
-                if (rule_matches(&dir->rules[k], walk->look, walk->depth))
-                        tag_file_add(walk->look, dir->rules[k].rule);
+                if (!rule_matches(&dir->rules[k], walk->look, walk->depth))
+                        continue;
+                walk->look->matched = 1;
+                tag_file_add(walk->look, dir->rules[k].rule);
         }
         return !dir->more;
 }
@@ -271,6 +273,7 @@ static __always_inline void look_up(struct look *look, struct inode *inode) {
                         struct tags_counters *c = counters_get();
 
                         /* No answer is not the answer "no". */
+                        look->matched = 1;
                         tag_file_add(look, RULE_UNTOLD);
                         if (c)
                                 __sync_fetch_and_add(&c->untold, 1);
@@ -358,10 +361,12 @@ static __always_inline void look_file(struct look *look, __u64 ino, enum pages_w
         if (file->gen != look->key.gen)
                 return;
         for (__u32 i = 0; i < WATCH_RULES_MAX && i < file->n_rules; i++) {
-                if (file->rules[i] == RULE_CANARY)
+                if (file->rules[i] == RULE_CANARY) {
                         canary_seen(way, learned);
-                else
-                        tag_file_add(look, file->rules[i]);
+                        continue;
+                }
+                look->matched = 1;
+                tag_file_add(look, file->rules[i]);
         }
 }
 
@@ -389,5 +394,7 @@ static __always_inline int fact_pages_given(struct address_space *mapping, enum 
         if (bit_of(filter->files, ino))
                 look_file(&look, ino, way, learned);
         look_up(&look, inode);
+        if (learned)
+                learned->watched = look.matched;
         return 0;
 }

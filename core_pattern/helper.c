@@ -217,13 +217,31 @@ static void judge(struct crash *crash) {
         take_decision(crash);
 }
 
+/* What may have been read unseen counts as if it had been. */
+static void judge_unwatched(struct crash *crash) {
+        const struct needle_files *needles = &crash->needles;
+
+        if (crash->decision.tag_state == TAG_STATE_CLEAN)
+                crash->decision.tag_state = TAG_STATE_UNKNOWN;
+        for (size_t i = 0; i < needles->n; i++) {
+                const struct policy_rule *rule =
+                        needles->files[i].unwatched
+                                ? policy_rule_by_id(crash->policy, needles->files[i].rule)
+                                : NULL;
+
+                if (rule)
+                        decide_rule(crash->policy, rule, &crash->identity.info, &crash->decision);
+        }
+        take_decision(crash);
+}
+
 /* The files of the tag are looked for even when the dump is refused: the record names them. */
 static void find_needles(struct crash *crash) {
         const struct tag *tag = crash->lineage.found ? &crash->lineage.tag : NULL;
         uint64_t causes, until;
 
         if (!crash->tagmap || !crash->policy || crash->identity.memory_fd < 0 ||
-            (!tag && crash->mapped.n == 0 && !crash->mapped.cut))
+            !needle_files_wanted(tag, &crash->mapped, crash->identity.memory_fd))
                 return;
         until = budget_share(&crash->budget, clock_now_ns(), NEEDLE_SHARE);
         needle_files_find(crash->policy, crash->tagmap, tag, &crash->mapped,
@@ -235,6 +253,8 @@ static void find_needles(struct crash *crash) {
                 crash->verdict.content = CONTENT_STACKS;
         if (causes & CAUSE_BIT(CAUSE_INTERNAL))
                 refuse(crash, CAUSE_INTERNAL);
+        if (causes & CAUSE_BIT(CAUSE_UNWATCHED_FILE))
+                judge_unwatched(crash);
 }
 
 static void take_slot(struct crash *crash) {
@@ -373,6 +393,8 @@ static void record_files(struct crash *crash) {
                         to->flags = crash->outcome.result.file_flags[i];
                         to->fragments = crash->outcome.result.report.hits[i];
                 }
+                if (from->unwatched)
+                        to->flags |= RECORD_FILE_UNWATCHED;
         }
         record->n_files_lost = crash->needles.n - record->n_files;
 }

@@ -1,196 +1,23 @@
 #include "core_pattern/needle_files.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "core_pattern/needle_walk.h"
+#include "core_pattern/needle_search.h"
 #include "core_pattern/spawn.h"
 
 #define NS_PER_MS 1000000ULL
 
-/* What the child says: one message for each file it found, with its descriptor, then one with
- * `done` set. Its memory is a copy of ours, so the struct is a plain one. */
-struct found {
-        struct file_key key;
-        uint32_t rule;
-        uint32_t mapping; /* 1 + index of the mapped file; 0: a file of the tag */
-        uint32_t done;
-        uint32_t pad;
-        char path[PATH_MAX];
-};
-
-/* --- in the child: the search ------------------------------------------------------------------
- */
-
-struct search {
-        struct tagmap *map;
-        const struct tag *tag; /* a private copy: ready slots that are still looked for */
-        bool sought[TAG_FILES_MAX];
-        uint32_t rule; /* whose pattern is walked */
-        int socket;
-};
-
-static int found_send(int socket, const struct found *found, int fd) {
-        char control[CMSG_SPACE(sizeof(int))] = { 0 };
-        /* sendmsg() takes it non-const and leaves it alone. */
-        struct iovec part = { .iov_base = (void *)(uintptr_t)found, .iov_len = sizeof(*found) };
-        struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
-
-        if (fd >= 0) {
-                struct cmsghdr *header;
-
-                message.msg_control = control;
-                message.msg_controllen = sizeof(control);
-                header = CMSG_FIRSTHDR(&message);
-                header->cmsg_level = SOL_SOCKET;
-                header->cmsg_type = SCM_RIGHTS;
-                header->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(header), &fd, sizeof(int));
-        }
-        if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
-                return -errno;
-        return 0;
-}
-
-static int file_send(int socket, const struct file_key *key, uint32_t rule, uint32_t mapping,
-                     const char *path, int fd) {
-        struct found found = { .key = *key, .rule = rule, .mapping = mapping };
-
-        (void)snprintf(found.path, sizeof(found.path), "%s", path);
-        return found_send(socket, &found, fd);
-}
-
-/* Any slot of the walked rule still open? */
-static bool search_is_over(const struct search *search) {
-        for (size_t i = 0; i < TAG_FILES_MAX; i++)
-                if (search->sought[i] && search->tag->files[i].rule == search->rule)
-                        return false;
-        return true;
-}
-
-#define WALK_DONE 1 /* stops a walk that has found all it was for */
-
-static int candidate_try(void *userdata, const char *path, int path_fd) {
-        struct search *search = userdata;
-        _cleanup_close_ int fd = -1;
-        struct file_key key;
-
-        if (needle_reopen(path_fd, &fd) < 0)
-                return 0;
-        if (tagmap_identify(search->map, fd, &key) < 0)
-                return 0; /* empty, or unseen by the sensor: it cannot have set the tag */
-
-        for (size_t i = 0; i < TAG_FILES_MAX; i++) {
-                int r;
-
-                if (!search->sought[i] || search->tag->files[i].rule != search->rule ||
-                    memcmp(&search->tag->files[i].key, &key, sizeof(key)) != 0)
-                        continue;
-                search->sought[i] = false;
-                r = file_send(search->socket, &key, search->rule, 0, path, fd);
-                if (r < 0)
-                        return r;
-        }
-        return search_is_over(search) ? WALK_DONE : 0;
-}
-
-static bool same_directory(int a, int b) {
-        struct stat sa, sb;
-
-        return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-               sa.st_ino == sb.st_ino;
-}
-
-/* The files of the tag. One that is not found is simply not sent. */
-static int search_tag(struct search *search, const struct policy *policy, int host_root,
-                      int process_root) {
-        const int roots[] = { host_root, process_root };
-
-        for (size_t i = 0; i < TAG_FILES_MAX; i++) {
-                const struct policy_rule *rule;
-
-                if (!search->sought[i])
-                        continue;
-                search->rule = search->tag->files[i].rule;
-                rule = policy_rule_by_id(policy, search->rule);
-                if (!rule)
-                        continue; /* removed from the policy since: the key cannot be found */
-                for (size_t k = 0; k < ARRAY_SIZE(roots); k++) {
-                        int r;
-
-                        if (roots[k] < 0 || search_is_over(search))
-                                continue;
-                        r = needle_walk(roots[k], rule->pattern, candidate_try, search);
-                        if (r < 0 && r != -E2BIG && r != -ENOTSUP)
-                                return r;
-                }
-        }
-        return 0;
-}
-
-/* The mapped ones, each through its own link in map_files: the very file, even if deleted. */
-static int search_mapped(struct search *search, const struct mapped_files *mapped, int memory_fd) {
-        for (size_t i = 0; i < mapped->n; i++) {
-                const struct mapped_file *file = &mapped->files[i];
-                _cleanup_close_ int path_fd = -1, fd = -1;
-                struct file_key key = { 0 };
-                char link[64];
-                int r;
-
-                (void)snprintf(link, sizeof(link), "map_files/%llx-%llx",
-                               (unsigned long long)file->start, (unsigned long long)file->end);
-                path_fd = openat(memory_fd, link, O_PATH | O_CLOEXEC);
-                if (path_fd < 0 || needle_reopen(path_fd, &fd) < 0)
-                        continue;
-                /* The descriptor is the mapped file itself: no key has to vouch for it. */
-                if (tagmap_identify(search->map, fd, &key) < 0)
-                        key = (struct file_key){ 0 };
-                r = file_send(search->socket, &key, file->rule, (uint32_t)i + 1, file->path, fd);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-static _Noreturn void search_main(const struct policy *policy, struct search *search,
-                                  const struct mapped_files *mapped, int memory_fd, pid_t parent) {
-        _cleanup_close_ int host_root = -1, process_root = -1;
-        const struct found done = { .done = 1 };
-
-        /* The kernel's pipe: while any copy of it is open, the process is not let go. */
-        (void)close(STDIN_FILENO);
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent)
-                _exit(1);
-
-        host_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        process_root = openat(memory_fd, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (host_root < 0)
-                _exit(1);
-        if (process_root >= 0 && same_directory(host_root, process_root)) {
-                (void)close(process_root);
-                process_root = -1;
-        }
-        if (search_tag(search, policy, host_root, process_root) < 0 ||
-            search_mapped(search, mapped, memory_fd) < 0 ||
-            found_send(search->socket, &done, -1) < 0)
-                _exit(1);
-        _exit(0);
-}
-
-/* --- in the parent ---------------------------------------------------------------------------- */
-
-/* 1: a file was taken; 0: the child is done; or a negative errno. */
+/* 1: a message was taken, with a descriptor if it is of a file; 0: the child is done; or a
+ * negative errno. */
 static int found_receive(int socket, struct found *ret, int *ret_fd) {
         char control[CMSG_SPACE(sizeof(int))];
         struct iovec part = { .iov_base = ret, .iov_len = sizeof(*ret) };
@@ -207,8 +34,10 @@ static int found_receive(int socket, struct found *ret, int *ret_fd) {
                 return -errno;
         if ((size_t)n != sizeof(*ret))
                 return -EPIPE; /* it died */
-        if (ret->done)
+        if (ret->kind == FOUND_DONE)
                 return 0;
+        if (ret->kind == FOUND_CUT)
+                return 1;
         header = CMSG_FIRSTHDR(&message);
         if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
                 return -EBADMSG;
@@ -237,6 +66,7 @@ static int files_add(struct needle_files *files, const struct found *found, int 
                 return -ENOMEM;
         file->key = found->key;
         file->rule = found->rule;
+        file->unwatched = found->kind == FOUND_UNWATCHED;
         file->was = st;
         file->fd = fd;
         files->n = files->n_open = files->n + 1;
@@ -264,18 +94,21 @@ static int files_receive(struct needle_files *files, bool *mapped_found, int soc
                 r = found_receive(socket, &found, &fd);
                 if (r <= 0)
                         return r;
+                if (found.kind == FOUND_UNWATCHED || found.kind == FOUND_CUT)
+                        files->causes |= CAUSE_BIT(CAUSE_UNWATCHED_FILE);
+                if (found.kind == FOUND_CUT)
+                        continue;
                 r = files_add(files, &found, fd);
                 if (r < 0)
                         return r;
                 fd = -1; /* it is the list's */
-                if (found.mapping > 0 && found.mapping <= MAPPED_FILES_MAX)
-                        mapped_found[found.mapping - 1] = true;
+                if (found.kind == FOUND_MAPPED && found.mapping < MAPPED_FILES_MAX)
+                        mapped_found[found.mapping] = true;
         }
 }
 
 /* Runs the search and takes what it finds, until it is done or its time is over. */
-static int search_run(const struct policy *policy, struct search *search,
-                      const struct mapped_files *mapped, int memory_fd, uint64_t deadline_ns,
+static int search_run(struct needle_search *search, uint64_t deadline_ns,
                       struct needle_files *files, bool *mapped_found) {
         _cleanup_close_ int ours = -1, theirs = -1;
         pid_t parent = getpid(), pid;
@@ -292,7 +125,7 @@ static int search_run(const struct policy *policy, struct search *search,
                 return -errno;
         if (pid == 0) {
                 search->socket = theirs;
-                search_main(policy, search, mapped, memory_fd, parent);
+                needle_search_main(search, parent);
         }
         (void)close(TAKE_FD(theirs)); /* so that its death is the end of ours */
 
@@ -334,25 +167,37 @@ static void files_add_missing(struct needle_files *files, const struct tag *tag)
                 files->causes |= CAUSE_BIT(CAUSE_NEEDLE_MISSING);
 }
 
+bool needle_files_wanted(const struct tag *tag, const struct mapped_files *mapped, int memory_fd) {
+        return tag || mapped->n > 0 || mapped->cut || needle_search_own_view(memory_fd);
+}
+
 void needle_files_find(const struct policy *policy, struct tagmap *map, const struct tag *tag,
                        const struct mapped_files *mapped, int memory_fd, uint64_t deadline_ns,
                        struct needle_files *ret) {
         static const struct tag none;
-        struct search search = { .map = map, .tag = tag ? tag : &none, .socket = -1 };
+        struct needle_search search = {
+                .policy = policy,
+                .map = map,
+                .tag = tag ? tag : &none,
+                .mapped = mapped,
+                .memory_fd = memory_fd,
+                .own_view = needle_search_own_view(memory_fd),
+                .socket = -1,
+        };
         bool mapped_found[MAPPED_FILES_MAX] = { false };
         int r;
 
         memset(ret, 0, sizeof(*ret));
-        for (size_t i = 0; i < TAG_FILES_MAX; i++)
-                search.sought[i] = search.tag->files[i].ready;
-
-        r = search_run(policy, &search, mapped, memory_fd, deadline_ns, ret, mapped_found);
+        r = search_run(&search, deadline_ns, ret, mapped_found);
         if (r == -E2BIG)
                 ret->causes |= CAUSE_BIT(CAUSE_NEEDLE_LARGE);
         else if (r == -ETIME)
                 ret->causes |= CAUSE_BIT(CAUSE_DEADLINE) | CAUSE_BIT(CAUSE_NEEDLE_MISSING);
         else if (r < 0)
                 ret->causes |= CAUSE_BIT(CAUSE_INTERNAL);
+        /* The unwatched ones come last: whatever ended the search, not all of them were seen. */
+        if (r < 0 && search.own_view)
+                ret->causes |= CAUSE_BIT(CAUSE_UNWATCHED_FILE);
 
         files_add_missing(ret, search.tag);
         for (size_t i = 0; i < mapped->n; i++)

@@ -5,11 +5,18 @@
  * key: same device, inode, generation and change time. One that is gone or changed is
  * CAUSE_NEEDLE_MISSING. Mapped files that a rule names count as well (mapped_files.h).
  *
- * The search runs in a child that is killed at the deadline: the file systems may be the
- * process's own, and an open there may never return.
+ * Rules are paths as the process sees them, too. A process in a mount namespace or root of its
+ * own may have at a rule's path a file that the host does not have there, and that no sensor
+ * watches (a container's bind mount, its image, a tmpfs without AcceptBlind=): it may have been
+ * read unseen. Such files are hunted like those of the tag and are CAUSE_UNWATCHED_FILE. A file
+ * that is watched and not in the tag was not read. Not seen: mounts that the process has left or
+ * undone by the time of the crash, and what an ancestor read in another view.
+ *
+ * The search runs in a child that is killed at the deadline (needle_search.h).
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -22,6 +29,7 @@
 struct needle_file {
         struct file_key key; /* of the tag; zero for a mapped file that could not be identified */
         uint32_t rule;
+        bool unwatched;  /* not of the tag: it may have been read unseen */
         int fd;          /* O_RDONLY regular file; -1 missing */
         char *path;      /* where it was found; NULL missing */
         struct stat was; /* when it was found */
@@ -30,9 +38,14 @@ struct needle_file {
 struct needle_files {
         struct needle_file files[2 * BRIEF_FILES_MAX]; /* the open ones first: origin = index */
         size_t n, n_open;                              /* n_open <= BRIEF_FILES_MAX */
-        uint64_t causes; /* CAUSE_NEEDLE_MISSING, CAUSE_NEEDLE_LARGE (too many), CAUSE_INTERNAL */
+        /* CAUSE_NEEDLE_MISSING, CAUSE_NEEDLE_LARGE (too many), CAUSE_UNWATCHED_FILE,
+         * CAUSE_DEADLINE, CAUSE_INTERNAL */
+        uint64_t causes;
 };
 _Static_assert(TAG_FILES_MAX + MAPPED_FILES_MAX <= 2 * BRIEF_FILES_MAX, "a file needs a place");
+
+/* Is there anything to look for? */
+bool needle_files_wanted(const struct tag *tag, const struct mapped_files *mapped, int memory_fd);
 
 /* Finds the files of `tag` (NULL: none) and of `mapped`. Always sets *ret; what went wrong is in
  * its causes. Release with needle_files_done(). */

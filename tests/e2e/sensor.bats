@@ -244,6 +244,18 @@ one_crash() {
   [ "$status" -eq 0 ]
 }
 
+@test "the sensor says which files it watches, by inode and by directory" {
+  for f in keys/a.key keys/sub/deep/b.key other/hard tls/private/c.key ov/merged/k/o.key; do
+    "$PROBE" identify "$DIR/r" "$DIR/$f" | grep 'watched=1$'
+  done
+  cp "$DIR/keys/a.key" "$DIR/keys/sub/new.key" # only its directory is known
+  "$PROBE" identify "$DIR/r" "$DIR/keys/sub/new.key" | grep 'watched=1$'
+  rm "$DIR/keys/sub/new.key"
+  for f in keys/note.txt tls/ca.crt other/plain r/etc/passwd; do
+    "$PROBE" identify "$DIR/r" "$DIR/$f" | grep 'watched=0$'
+  done
+}
+
 @test "files that no rule names leave no tag, also beside those that a rule does" {
   for f in other/plain keys/note.txt tls/ca.crt; do
     [[ $(one_crash read "$DIR/$f") == *"got=1 tag=0"* ]]
@@ -334,7 +346,8 @@ one_crash() {
   run cs status
   echo "$output"
   [ "$status" -eq 0 ]
-  [[ $output == *page-cache*ns* && $output == *tmpfs*O_DIRECT*DAX* && $output == *gcore* ]]
+  [[ $output == *page-cache*ns* && $output == *tmpfs*O_DIRECT*"huge pages"*DAX* && $output == *gcore* ]]
+  [[ $output == *"container mounts"*unwatched-file* && $output == *RLIMIT_CORE=1*core_pipe_limit* ]]
   echo '# edited' >>"$DIR/r/etc/coresieve/policy.conf"
   run cs --json status
   [ "$status" -eq 1 ]

@@ -106,6 +106,7 @@ static int show_open(const char *root) {
 static int identify(const char *root, const char *path) {
         struct file_key key;
         struct tagmap *map;
+        bool watched;
         const char *why;
         int r, fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -113,12 +114,13 @@ static int identify(const char *root, const char *path) {
                 return 1;
         r = tagmap_open(root, &map, &why);
         if (r == 0)
-                r = tagmap_identify(map, fd, &key);
+                r = tagmap_identify(map, fd, &key, &watched);
         if (r < 0)
                 (void)printf("-%s\n", strerrorname_np(-r));
         else
-                (void)printf("dev=%" PRIu32 " ino=%" PRIu64 " gen=%" PRIu32 " ctime=%" PRIu64 "\n",
-                             key.dev, key.ino, key.gen, key.ctime_ns);
+                (void)printf("dev=%" PRIu32 " ino=%" PRIu64 " gen=%" PRIu32 " ctime=%" PRIu64
+                             " watched=%d\n",
+                             key.dev, key.ino, key.gen, key.ctime_ns, watched);
         return 0;
 }
 

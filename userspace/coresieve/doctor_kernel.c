@@ -161,6 +161,9 @@ static void leaks_examine(struct doctor *d) {
         doctor_say(d, HEALTH_NOTE, "beside core_pattern", NULL,
                    "nothing here stops gcore, a debugger, or a runtime's own dump (Java's hprof, "
                    "Node's heap snapshot)");
+        doctor_say(d, HEALTH_NOTE, "crashes without a record", NULL,
+                   "the kernel starts no helper for a process that is not dumpable or has "
+                   "RLIMIT_CORE=1, nor over core_pipe_limit: no dump, and no record yet");
         if (has_swap())
                 doctor_say(d, HEALTH_NOTE, "swap", "encrypt swap, or turn it off",
                            "memory may be written to a disk by swapping");

@@ -23,6 +23,10 @@ static void backend_describe(struct doctor *d) {
         doctor_say(d, HEALTH_NOTE, "blind spots", NULL,
                    "not seen: tmpfs, O_DIRECT, procfs, mapped huge pages of the page cache (files "
                    "of 2 MiB and more), raw block devices; likely not: DAX, ZFS");
+        doctor_say(d, HEALTH_NOTE, "container mounts", NULL,
+                   "a file that a process has at a rule's path by mounts or a root of its own is "
+                   "not watched: it is looked for when the process crashes (some milliseconds), "
+                   "and where there is one the dump keeps stacks only (unwatched-file)");
 }
 
 /* --- is it alive -------------------------------------------------------------------------------

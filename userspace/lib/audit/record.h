@@ -68,7 +68,7 @@ const char *event_to_string(enum record_event event);
 enum tag_state {
         TAG_STATE_CLEAN, /* proved absence */
         TAG_STATE_TAGGED,
-        TAG_STATE_UNKNOWN, /* older than the sensors */
+        TAG_STATE_UNKNOWN, /* older than the sensors, or there is a file that they do not watch */
         TAG_STATE_BLIND,   /* the sensors could not be asked */
         _TAG_STATE_MAX,
 };
@@ -93,12 +93,15 @@ struct record_label { /* of the policy */
         enum holder holder;
 };
 
-struct record_file {              /* a file of the tag */
+/* "unwatched": not of the tag, but at a rule's path as the process alone sees it. */
+#define RECORD_FILE_UNWATCHED 0x100U
+
+struct record_file {              /* a file of the tag, or unwatched */
         struct record_text path;  /* where it was found; NULL bytes: missing */
         struct record_text label; /* of the rule */
         uint64_t dev, ino;        /* as the sensor saw them: dev is major << 20 | minor */
         uint64_t fragments;       /* of it found in the dump */
-        unsigned flags;           /* NEEDLE_* */
+        unsigned flags;           /* NEEDLE_* and RECORD_FILE_* */
 };
 
 /* A place in the chain. */

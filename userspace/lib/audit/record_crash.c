@@ -27,10 +27,9 @@ static const struct flag_name reason_names[] = {
 };
 
 static const struct flag_name needle_names[] = {
-        { NEEDLE_TOO_SHORT, "too-short" },
-        { NEEDLE_LARGE, "large" },
-        { NEEDLE_ENCRYPTED, "encrypted" },
-        { NEEDLE_KEY, "key" },
+        { NEEDLE_TOO_SHORT, "too-short" },      { NEEDLE_LARGE, "large" },
+        { NEEDLE_ENCRYPTED, "encrypted" },      { NEEDLE_KEY, "key" },
+        { RECORD_FILE_UNWATCHED, "unwatched" },
 };
 
 static const char *const state_names[_TAG_STATE_MAX] = {

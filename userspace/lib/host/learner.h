@@ -17,7 +17,9 @@ struct learner {
 
 /* Fills *ret for the regular file `fd`. -EOPNOTSUPP: the sensor does not see reads of this file
  * (tmpfs, opened with O_DIRECT, procfs, no regular file); -ENODATA: it is empty; -EUSERS:
- * LEARNERS_MAX threads are learning already; or the negative errno of a read or a map. */
+ * LEARNERS_MAX threads are learning already; -ENOENT: the
+ * read took so long that another learner needed the place; or the negative errno of a read or a
+ * map. */
 int learner_read(const struct learner *learner, int fd, struct learned *ret);
 
 /* The key of the directory that holds learned file: the kernel's answer is of one hard link, so

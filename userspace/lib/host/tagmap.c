@@ -317,7 +317,7 @@ int tagmap_count(const struct tagmap *map, uint32_t *ret) {
         return 0;
 }
 
-int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret) {
+int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret, bool *ret_watched) {
         const struct learner learner = { map->learners_fd, map->until_fd };
         struct learned found;
         int r;
@@ -326,5 +326,7 @@ int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret) {
         if (r < 0)
                 return r;
         *ret = found.key;
+        if (ret_watched)
+                *ret_watched = found.watched;
         return 0;
 }

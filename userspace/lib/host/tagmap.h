@@ -47,5 +47,6 @@ int tagmap_count(const struct tagmap *map, uint32_t *ret);
 
 /* What the sensor calls the open regular file `fd`, learnt by reading one byte of it: the only
  * answer that holds on overlay and btrfs. -EOPNOTSUPP when the sensor does not see this file
- * (tmpfs, O_DIRECT only, procfs), -ENODATA for an empty file. */
-int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret);
+ * (tmpfs, O_DIRECT only, procfs), -ENODATA for an empty file. *ret_watched (may be NULL): any
+ * rule names it for the sensor, so that who has read it since then has a tag that says so. */
+int tagmap_identify(struct tagmap *map, int fd, struct file_key *ret, bool *ret_watched);

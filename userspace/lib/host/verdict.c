@@ -49,6 +49,7 @@ static const char *const cause_names[_CAUSE_MAX] = {
         [CAUSE_LOG_FAILED] = "log-failed",
         [CAUSE_INTERNAL] = "internal",
         [CAUSE_NEEDLE_ENCRYPTED] = "needle-encrypted",
+        [CAUSE_UNWATCHED_FILE] = "unwatched-file",
 };
 
 /* A bit in causes is all there is room for. */

@@ -62,6 +62,9 @@ enum cause {
         CAUSE_INTERNAL,     /* internal: a failed system call of our own */
         /* needles, again */
         CAUSE_NEEDLE_ENCRYPTED, /* needle-encrypted: a key file whose key only the process knows */
+        /* unwatched-file: the process has at a rule's path, in its own mounts, a file that no
+         * sensor watches */
+        CAUSE_UNWATCHED_FILE,
         _CAUSE_MAX,
 };
 
