@@ -150,7 +150,7 @@ $(B)/tools/%.so: tests/tools/%.c
 with = $(patsubst %.c,$(B)/san/%.o,$(shell sed -n 's/^ \* with: //p' tests/unit/$(1).c))
 
 .SECONDEXPANSION:
-$(B)/unit/%: $(B)/san/tests/unit/%.o $(SAN_LIB) $$(call with,$$*)
+$(B)/unit/%: $(B)/san/tests/unit/%.o $(B)/san/tests/unit/filter.o $(SAN_LIB) $$(call with,$$*)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(SANITIZE) -pie -o $@ $(filter %.o,$^) $(SAN_LIB) -Wl,--as-needed -lcmocka $(ALL_LIBS)
