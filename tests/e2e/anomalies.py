@@ -45,6 +45,7 @@ def calls_to_spoil(count):
 
 def chain_holds(place, ids):
     """After one more crash every record stands in the log, once, and none waits elsewhere."""
+    Meddler(place).prepare(None)
     ids = [*ids, place.expect_kept()["id"]]
     log = "".join(json_lines(os.path.join(place.log_dir, "audit.jsonl")))
     for i in ids:
