@@ -211,6 +211,8 @@ class Meddler:
         log = read(self.log)
         if not log.endswith("\ndone") or "error " in log:
             raise Wrong(f"the tracer: {log}")
+        if "count helper 0\n" in log:
+            raise Wrong("nothing was counted: is it still the helper that nm saw?")
         return record, dumps, log
 
     def counts(self):
