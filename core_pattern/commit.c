@@ -1,24 +1,21 @@
 #include "core_pattern/commit.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "audit/log.h"
 #include "base/cleanup.h"
-#include "core_pattern/spawn.h"
+#include "base/clock.h"
 
-#define ROOM_POLL_NS 20000000L /* how often a helper looks whether room was given back */
+#define ROOM_POLL_MS 20U /* how often a helper looks whether room was given back */
 
 static int room_wait(struct store *store, const struct policy *policy, uint64_t deadline_ns,
                      uint64_t *ret_room) {
-        const struct timespec pause = { .tv_nsec = ROOM_POLL_NS };
-
         for (;;) {
                 int r = store_reserve(store, policy, ret_room);
 
                 if ((r != -EAGAIN && r != -EBUSY) || clock_now_ns() >= deadline_ns)
                         return r;
-                (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+                clock_pause_ms(ROOM_POLL_MS);
         }
 }
 

@@ -18,6 +18,7 @@
 
 #include "audit/record.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/paths.h"
 #include "base/private.h"
 #include "core_pattern/commit.h"
@@ -29,8 +30,6 @@
 #include "host/decide.h"
 #include "host/policy.h"
 #include "host/tagmap.h"
-
-#define NS_PER_SEC 1000000000ULL
 
 struct crash {
         uint64_t start_ns;

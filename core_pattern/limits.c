@@ -4,15 +4,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/paths.h"
 #include "base/private.h"
-#include "core_pattern/spawn.h"
-
-#define NS_PER_SEC 1000000000ULL
-#define NS_PER_MS 1000000L
 
 struct budget budget_new(uint64_t start_ns, uint64_t deadline_sec) {
         return (struct budget){ start_ns, start_ns + deadline_sec * NS_PER_SEC };
@@ -56,7 +52,6 @@ static int slot_try(int run_fd, int *ret_fd) {
 }
 
 int slot_take(const char *root, uint64_t deadline_ns, int *ret_fd) {
-        const struct timespec pause = { .tv_nsec = SLOT_POLL_MS * NS_PER_MS };
         _cleanup_close_ int run_fd = -1;
         int r = private_dir(root, PATH_RUN, true, &run_fd);
 
@@ -66,7 +61,6 @@ int slot_take(const char *root, uint64_t deadline_ns, int *ret_fd) {
                 r = slot_try(run_fd, ret_fd);
                 if (r != -EBUSY || clock_now_ns() >= deadline_ns)
                         return r;
-                /* A signal only shortens the pause. */
-                (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+                clock_pause_ms(SLOT_POLL_MS);
         }
 }

@@ -11,10 +11,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "core_pattern/needle_search.h"
-#include "core_pattern/spawn.h"
-
-#define NS_PER_MS 1000000ULL
 
 /* 1: a message was taken, with a descriptor if it is of a file; 0: the child is done; or a
  * negative errno. */

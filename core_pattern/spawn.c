@@ -13,10 +13,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/paths.h"
 
@@ -27,16 +27,6 @@ _Static_assert(WORKER_FD_NEEDLES + BRIEF_FILES_MAX < FD_PARKING, "parking overla
 
 /* How long a killed worker may take to be gone: it may sit in a read of a slow file system. */
 #define KILL_WAIT_MS 2000
-
-#define NS_PER_MS 1000000ULL
-#define NS_PER_SEC 1000000000ULL
-
-uint64_t clock_now_ns(void) {
-        struct timespec now = { 0 };
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* fails only for a clock that is none */
-        return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 int worker_open(int *ret_fd) {
         char path[PATH_MAX];

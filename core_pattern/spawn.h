@@ -24,7 +24,7 @@ struct worker_job {
         uid_t uid;             /* ignored unless brief->own_user */
         gid_t gid;
         struct sandbox_limits limits;
-        uint64_t deadline_ns; /* clock_now_ns(): killed when it is reached */
+        uint64_t deadline_ns; /* of base/clock.h: killed when it is reached */
 };
 
 struct worker_outcome {
@@ -42,9 +42,6 @@ int worker_open(int *ret_fd);
  * this returns, so that nobody else holds the stream or the output. Never fails apart from
  * what *ret says: a system call that failed here is CAUSE_INTERNAL. */
 void worker_run(int program_fd, const struct worker_job *job, struct worker_outcome *ret);
-
-/* Nanoseconds of CLOCK_MONOTONIC; the clock of deadlines and durations. */
-uint64_t clock_now_ns(void);
 
 /* The worker's user: CORESIEVE_USER of `root`/etc/passwd, read with fgetpwent() (no NSS module
  * runs in the helper). -ENOENT when there is none, -EPERM when its uid or gid is 0. */

@@ -15,6 +15,7 @@
 
 #include "audit/record_text.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/paths.h"
 #include "cli.h"
@@ -27,7 +28,7 @@
 #include "print.h"
 #include "records.h"
 
-#define DEADLINE_NS (24ULL * 3600 * 1000000000) /* of a core of terabytes */
+#define DEADLINE_NS (24ULL * 3600 * NS_PER_SEC) /* of a core of terabytes */
 #define CPU_SEC (24U * 3600)
 #define TRAILER_MAX (256U << 20) /* note and section table behind a core: PLAN_ERASURES_MAX */
 

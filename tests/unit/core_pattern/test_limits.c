@@ -1,7 +1,6 @@
 /* limits: slots that die with their owner, shares that end with the whole.
  *
  * with: core_pattern/limits.c
- * with: core_pattern/spawn.c
  * with: core_pattern/result.c
  * with: core_pattern/sandbox_drop.c
  */
@@ -21,12 +20,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/paths.h"
 #include "core_pattern/limits.h"
-#include "core_pattern/spawn.h"
-
-#define NS_PER_MS 1000000ULL
-#define NS_PER_SEC 1000000000ULL
 
 static char root[] = "/tmp/test_limits.XXXXXX";
 

@@ -6,7 +6,6 @@
  * with: core_pattern/needle_search.c
  * with: core_pattern/needle_walk.c
  * with: core_pattern/mapped_files.c
- * with: core_pattern/spawn.c
  * with: core_pattern/result.c
  * with: core_pattern/sandbox_drop.c
  */
@@ -28,12 +27,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "core_pattern/needle_files.h"
-#include "core_pattern/spawn.h"
 #include "tests/unit/scratch.h"
 
-#define NS_PER_MS 1000000ULL
 #define LONG_MS 20000
 
 static bool sensor_hangs;

@@ -26,12 +26,12 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/paths.h"
 #include "core_pattern/spawn.h"
 
 #define NOBODY 65534
-#define NS_PER_MS 1000000ULL
 
 enum behaviour {
         ANSWERS = 1,

@@ -8,15 +8,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 #define OTHERS_MASK 0077U
 #define LOCK_POLL_MS 5U /* an append takes a few ms: most of it is the flush */
-
-#define MS_PER_S 1000U
-#define NS_PER_MS 1000000L
 
 static int make_parents(char *path, size_t from) {
         for (char *at = path + from; (at = strchr(at + 1, '/'));) {
@@ -82,25 +79,15 @@ bool private_same(int dirfd, const char *name, int fd) {
                named.st_dev == held.st_dev && named.st_ino == held.st_ino;
 }
 
-static uint64_t now_ms(void) {
-        struct timespec now;
-
-        if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
-                return UINT64_MAX; /* no clock: the first refusal is the last */
-        return (uint64_t)now.tv_sec * MS_PER_S + (uint64_t)(now.tv_nsec / NS_PER_MS);
-}
-
 int private_lock(int fd, int operation, unsigned ms) {
-        uint64_t start = now_ms();
+        uint64_t end = clock_now_ns() + ms * NS_PER_MS;
 
         while (flock(fd, operation | LOCK_NB) < 0) {
-                struct timespec pause = { .tv_nsec = LOCK_POLL_MS * NS_PER_MS };
-
                 if (errno != EWOULDBLOCK && errno != EINTR)
                         return -errno;
-                if (start == UINT64_MAX || now_ms() - start >= ms)
+                if (clock_now_ns() >= end)
                         return -ETIMEDOUT;
-                (void)nanosleep(&pause, NULL);
+                clock_pause_ms(LOCK_POLL_MS);
         }
         return 0;
 }

@@ -6,17 +6,14 @@
 #include <libelf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "core/unwind_modules.h"
 
 /* Registers in DWARF's order (System V ABI AMD64, figure 3.36): 16 general ones and the return
  * address, which of the innermost frame is rip itself. */
 #define DWARF_REGISTERS 17U
-
-#define NSEC_PER_SEC 1000000000ULL
-#define NSEC_PER_MSEC 1000000ULL
 
 /* One of the two walks. Each has a libdw of its own: what libdw remembers of malformed CFI differs
  * from what it says at the first look, and both sides must be told the same. */
@@ -57,14 +54,6 @@ static void walk_free(struct walk *walk) {
 }
 
 DEFINE_CLEANUP(walk, struct walk, walk_free)
-
-static uint64_t now_ns(void) {
-        struct timespec t;
-
-        if (clock_gettime(CLOCK_MONOTONIC, &t) < 0)
-                return UINT64_MAX; /* no clock, no bound: stop at once */
-        return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
 
 static const struct core_thread *side_thread(const struct side *side) {
         return &side->view->notes->threads[side->walk->thread];
@@ -160,7 +149,7 @@ static int on_frame(Dwfl_Frame *frame, void *arg) {
         struct walk *walk = side->walk;
         Dwarf_Addr pc;
 
-        if (now_ns() > walk->deadline_ns)
+        if (clock_now_ns() > walk->deadline_ns)
                 walk->exhausted = true;
         if (walk->exhausted || !dwfl_frame_pc(frame, &pc, NULL))
                 return DWARF_CB_ABORT;
@@ -285,7 +274,7 @@ int unwind_compare(const struct core_head *head, const struct unwind_view *raw,
         if (!walk)
                 return -ENOMEM;
         walk->head = head;
-        walk->deadline_ns = now_ns() + UNWIND_TIME_MAX_MS * NSEC_PER_MSEC;
+        walk->deadline_ns = clock_now_ns() + UNWIND_TIME_MAX_MS * NS_PER_MS;
         r = unwind_modules_find(head, raw->notes, images, userdata, &walk->modules);
         if (r < 0)
                 return r;
