@@ -66,6 +66,18 @@ static const struct text_case cases[] = {
           0,
           { "/Ab3xy7Qq9ZtLm42Pw0KdVr5" },
           { 0 } },
+        { "an OpenSSH public key is nobody's secret, and its comment may be short",
+          "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPdzQ3Yh4tB0Lk1mWQ8r9nD2vX5cJ6fK7gH1aZ0bYxUe "
+          "root@vm\n"
+          "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBKq3\n",
+          0,
+          { 0 },
+          { "AAAAC3NzaC1lZDI1NTE5AAAAIPdzQ3Yh4tB0Lk1mWQ8r9nD2vX5cJ6fK7gH1aZ0bYxUe" } },
+        { "what only begins like a public key is a secret",
+          "ssh-password correcthorse\n",
+          0,
+          { "correcthorse" },
+          { 0 } },
         { "the last part of user:password is hunted",
           "alice:correcthorse\n",
           0,
@@ -220,6 +232,95 @@ static void utf8_is_hunted_as_utf16(void **state) {
         (void)state;
         assert_int_equal(add_text(h, text, sizeof(text) - 1), 0);
         assert_hunted(h, le, sizeof(le));
+}
+
+/* What programs of other languages make of one password: each has a library that leaves other
+ * characters as they are, and a fragment between two escapes is short. */
+static void escapes_of_every_library_are_hunted(void **state) {
+        static const char password[] = "a/+\"\xc3\xbc&b <c>%=\xc3\xa9'1*~:\xf0\x9f\x94\x91@$!";
+        static const char *const written[] = {
+                /* json.dumps of Python, PHP, Java, Go */
+                "a/+\\\"\\u00fc&b <c>%=\\u00e9'1*~:\\ud83d\\udd11@$!",
+                "a\\/+\\\"\\u00fc&b <c>%=\\u00e9'1*~:\\ud83d\\udd11@$!",
+                "a/+\\\"\\u00FC&b <c>%=\\u00E9'1*~:\\uD83D\\uDD11@$!",
+                "a/+\\\"\xc3\xbc\\u0026b \\u003cc\\u003e%=\xc3\xa9'1*~:\xf0\x9f\x94\x91@$!",
+                /* quote, quote_plus, small digits, encodeURIComponent, URLEncoder */
+                "a/%2B%22%C3%BC%26b%20%3Cc%3E%25%3D%C3%A9%271%2A~%3A%F0%9F%94%91%40%24%21",
+                "a%2F%2B%22%C3%BC%26b+%3Cc%3E%25%3D%C3%A9%271%2A~%3A%F0%9F%94%91%40%24%21",
+                "a%2f%2b%22%c3%bc%26b%20%3cc%3e%25%3d%c3%a9%271%2a~%3a%f0%9f%94%91%40%24%21",
+                "a%2F%2B%22%C3%BC%26b%20%3Cc%3E%25%3D%C3%A9'1*~%3A%F0%9F%94%91%40%24!",
+                "a%2F%2B%22%C3%BC%26b+%3Cc%3E%25%3D%C3%A9%271*%7E%3A%F0%9F%94%91%40%24%21",
+                /* XML and HTML */
+                "a/+&quot;\xc3\xbc&amp;b &lt;c&gt;%=\xc3\xa9&#039;1*~:\xf0\x9f\x94\x91@$!",
+                "a/+&quot;\xc3\xbc&amp;b &lt;c&gt;%=\xc3\xa9&#x27;1*~:\xf0\x9f\x94\x91@$!",
+                /* quotemeta, addslashes */
+                "a\\/\\+\\\"\xc3\xbc\\&b\\ \\<c\\>\\%\\=\xc3\xa9\\'1\\*\\~\\:\xf0\x9f\x94\x91\\@\\$"
+                "\\!",
+                "a/+\\\"\xc3\xbc&b <c>%=\xc3\xa9\\'1*~:\xf0\x9f\x94\x91@$!",
+        };
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+
+        (void)state;
+        /* Its last piece looks like a short value of its own. */
+        assert_int_equal(add_text(h, password, sizeof(password) - 1), SHORT);
+        for (size_t i = 0; i < ARRAY_SIZE(written); i++)
+                assert_hunted(h, written[i], strlen(written[i]));
+}
+
+static void an_escaped_text_is_hunted_in_utf16(void **state) {
+        static const char password[] = "p@ss/w\"rd~+?>42", url[] = "p%40ss%2Fw%22rd~%2B%3F%3E42";
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+
+        (void)state;
+        assert_int_equal(add_text(h, password, sizeof(password) - 1), 0);
+        for (size_t i = 0; i < 2; i++) {
+                _cleanup_bytes_ struct bytes w = wide(url, sizeof(url) - 1, i);
+
+                assert_hunted(h, w.data, w.size);
+        }
+}
+
+/* CPython's str with an emoji in it, wchar_t of regcomp(), Go's []rune. */
+static void text_is_hunted_as_utf32(void **state) {
+        static const char text[] = "gr\xc3\xbc\xf0\x9f\x94\x91-secret";
+        static const uint8_t le[] = { 'g', 0, 0, 0, 'r', 0, 0, 0, 0xfc, 0, 0, 0, 0x11, 0xf5, 1, 0,
+                                      '-', 0, 0, 0, 's', 0, 0, 0, 'e',  0, 0, 0, 'c',  0,    0, 0,
+                                      'r', 0, 0, 0, 'e', 0, 0, 0, 't',  0, 0, 0 };
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+
+        (void)state;
+        assert_int_equal(add_text(h, text, sizeof(text) - 1), 0);
+        assert_hunted(h, le, sizeof(le));
+}
+
+/* int.from_bytes(), str() and hex() of a key that is a file of random bytes. */
+static void other_bytes_are_hunted_as_a_number_and_in_utf16(void **state) {
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+        _cleanup_test_bn_ BIGNUM *number = NULL;
+        _cleanup_bytes_ struct bytes decimal = { 0 }, limbs = { 0 }, digits = { 0 }, hex = { 0 };
+        uint8_t key[48];
+
+        (void)state;
+        noise_fill(&h->seed, key, sizeof(key));
+        key[0] |= 0x80;
+        key[5] = 0;
+        number = BN_bin2bn(key, sizeof(key), NULL);
+        decimal = made_decimal(number);
+        limbs = made_limbs(number);
+        digits = made_digits(number, 30, 4);
+        hex = made_hex(key, sizeof(key), "%02x", 0);
+        assert_int_equal(add_text(h, (const char *)key, sizeof(key)), 0);
+        assert_hunted(h, decimal.data, decimal.size);
+        assert_hunted(h, limbs.data, limbs.size);
+        assert_hunted(h, digits.data, digits.size);
+        for (size_t i = 0; i < 2; i++) {
+                _cleanup_bytes_ struct bytes w = wide((const char *)hex.data, hex.size, i);
+                _cleanup_bytes_ struct bytes b = made_base64(key, sizeof(key), 1, false);
+                _cleanup_bytes_ struct bytes wb = wide((const char *)b.data, b.size, i);
+
+                assert_hunted(h, w.data, w.size);
+                assert_hunted(h, wb.data, wb.size);
+        }
 }
 
 static void other_bytes_are_hunted_whole(void **state) {
@@ -401,6 +502,10 @@ int main(void) {
                 cmocka_unit_test(text_is_hunted_by_lines_and_values),
                 cmocka_unit_test(a_password_is_hunted_in_every_text_form),
                 cmocka_unit_test(utf8_is_hunted_as_utf16),
+                cmocka_unit_test(escapes_of_every_library_are_hunted),
+                cmocka_unit_test(an_escaped_text_is_hunted_in_utf16),
+                cmocka_unit_test(text_is_hunted_as_utf32),
+                cmocka_unit_test(other_bytes_are_hunted_as_a_number_and_in_utf16),
                 cmocka_unit_test(other_bytes_are_hunted_whole),
                 cmocka_unit_test(a_file_at_the_limit_is_hunted_and_one_over_it_flagged),
                 cmocka_unit_test(a_file_of_certificates_gives_nothing),

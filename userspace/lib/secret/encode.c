@@ -87,48 +87,132 @@ int encode_utf16(struct secret_buf *ret, const uint8_t *text, size_t n, bool big
         return 0;
 }
 
-int encode_json(struct secret_buf *ret, const uint8_t *text, size_t n, bool slash) {
+int encode_utf32(struct secret_buf *ret, const uint8_t *text, size_t n) {
+        int r = secret_buf_reserve(ret, n * 4);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n;) {
+                uint32_t point;
+
+                i += utf8_decode(text + i, n - i, &point);
+                put_unit(ret, point & 0xffff, false);
+                put_unit(ret, point >> 16, false);
+        }
+        return 0;
+}
+
+static void put_escape16(struct secret_buf *ret, uint32_t unit, bool upper) {
+        const char *digits = upper ? hex_upper : hex_lower;
+
+        memcpy(ret->data + ret->size, "\\u", 2);
+        ret->size += 2;
+        for (int shift = 12; shift >= 0; shift -= 4)
+                ret->data[ret->size++] = (uint8_t)digits[unit >> shift & 0xf];
+}
+
+/* As \uXXXX, as a pair of surrogates if it must be. */
+static void put_escaped_point(struct secret_buf *ret, uint32_t point, bool upper) {
+        if (point >= 0x10000) {
+                put_escape16(ret, 0xd800 + ((point - 0x10000) >> 10), upper);
+                put_escape16(ret, 0xdc00 + ((point - 0x10000) & 0x3ff), upper);
+        } else
+                put_escape16(ret, point, upper);
+}
+
+int encode_json(struct secret_buf *ret, const uint8_t *text, size_t n, unsigned style) {
         static const char escaped[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
         int r = secret_buf_reserve(ret, n * 6);
 
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < n;) {
                 uint8_t c = text[i];
                 const char *at = c ? strchr(escaped, c) : NULL;
+                uint32_t point;
+                size_t size = utf8_decode(text + i, n - i, &point);
 
-                if (at || (slash && c == '/')) {
+                if (at || ((style & JSON_SLASH) && c == '/')) {
                         ret->data[ret->size++] = '\\';
                         ret->data[ret->size++] = at ? (uint8_t)letters[at - escaped] : c;
-                } else if (c < 0x20) {
-                        memcpy(ret->data + ret->size, "\\u00", 4);
-                        ret->size += 4;
-                        ret->data[ret->size++] = (uint8_t)hex_lower[c >> 4];
-                        ret->data[ret->size++] = (uint8_t)hex_lower[c & 0xf];
-                } else
-                        ret->data[ret->size++] = c;
+                } else if (c < 0x20 || ((style & JSON_ASCII) && point >= 0x80) ||
+                           ((style & JSON_HTML) && (c == '<' || c == '>' || c == '&')))
+                        put_escaped_point(ret, point, style & JSON_UPPER);
+                else {
+                        memcpy(ret->data + ret->size, text + i, size);
+                        ret->size += size;
+                }
+                i += size;
         }
         return 0;
 }
 
-static bool is_unreserved(uint8_t c) {
+static bool is_word(uint8_t c) {
         return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
-               c == '-' || c == '.' || c == '_' || c == '~';
+               c == '_';
 }
 
-int encode_url(struct secret_buf *ret, const uint8_t *text, size_t n) {
+int encode_url(struct secret_buf *ret, const uint8_t *text, size_t n, const char *keep,
+               unsigned style) {
+        const char *digits = style & URL_LOWER ? hex_lower : hex_upper;
         int r = secret_buf_reserve(ret, n * 3);
 
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++) {
-                if (is_unreserved(text[i])) {
+                if (is_word(text[i]) || (text[i] && strchr(keep, text[i]))) {
                         ret->data[ret->size++] = text[i];
                         continue;
                 }
+                if (text[i] == ' ' && (style & URL_PLUS)) {
+                        ret->data[ret->size++] = '+';
+                        continue;
+                }
                 ret->data[ret->size++] = '%';
-                ret->data[ret->size++] = (uint8_t)hex_upper[text[i] >> 4];
-                ret->data[ret->size++] = (uint8_t)hex_upper[text[i] & 0xf];
+                ret->data[ret->size++] = (uint8_t)digits[text[i] >> 4];
+                ret->data[ret->size++] = (uint8_t)digits[text[i] & 0xf];
+        }
+        return 0;
+}
+
+int encode_xml(struct secret_buf *ret, const uint8_t *text, size_t n, const char *quote,
+               const char *apostrophe) {
+        int r = secret_buf_reserve(ret, n * 6);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                const char one[] = { (char)text[i], '\0' };
+                const char *as = one;
+
+                if (text[i] == '&')
+                        as = "&amp;";
+                else if (text[i] == '<')
+                        as = "&lt;";
+                else if (text[i] == '>')
+                        as = "&gt;";
+                else if (text[i] == '"')
+                        as = quote;
+                else if (text[i] == '\'')
+                        as = apostrophe;
+                r = secret_buf_add(ret, as, as == one ? 1 : strlen(as));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int encode_backslash(struct secret_buf *ret, const uint8_t *text, size_t n, const char *escaped) {
+        int r = secret_buf_reserve(ret, n * 2);
+
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < n; i++) {
+                bool plain = is_word(text[i]) || text[i] >= 0x80;
+
+                if (escaped ? text[i] && strchr(escaped, text[i]) : !plain)
+                        ret->data[ret->size++] = '\\';
+                ret->data[ret->size++] = text[i];
         }
         return 0;
 }

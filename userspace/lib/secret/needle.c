@@ -39,6 +39,7 @@ static const char *const form_names[_FORM_MAX] = {
         [FORM_HEX] = "hex",
         [FORM_BASE64] = "base64",
         [FORM_UTF16] = "utf16",
+        [FORM_UTF32] = "utf32",
         [FORM_ESCAPED] = "escaped",
         [FORM_MONTGOMERY] = "montgomery",
         [FORM_MONTGOMERY52] = "montgomery52",

@@ -32,7 +32,8 @@ enum form {
         FORM_HEX,
         FORM_BASE64,
         FORM_UTF16,
-        FORM_ESCAPED,    /* JSON or URL */
+        FORM_UTF32,
+        FORM_ESCAPED,    /* JSON, URL, XML or backslashes */
         FORM_MONTGOMERY, /* R, R^2 mod p and their like, in limbs */
         FORM_MONTGOMERY52,
         FORM_DERIVED, /* Ed25519: the halves of SHA-512(seed) */

@@ -19,12 +19,14 @@ struct byte_form {
         int (*write)(struct secret_buf *ret, const uint8_t *bytes, size_t n,
                      const struct byte_form *form);
         enum form form;
-        unsigned bits, word; /* digits of so many bits in words of so many bytes */
-        unsigned phase;      /* base64 */
-        bool upper, colons;  /* hex */
-        bool url;            /* base64url */
-        bool big_endian;     /* UTF-16 */
-        bool slash;          /* JSON: '/' as "\/" */
+        unsigned bits, word;            /* digits of so many bits in words of so many bytes */
+        unsigned phase;                 /* base64 */
+        bool upper, colons;             /* hex */
+        bool url;                       /* base64url */
+        bool big_endian;                /* UTF-16 */
+        unsigned style;                 /* JSON_*, URL_* */
+        const char *keep;               /* URL: these stay; backslash: these go */
+        const char *quote, *apostrophe; /* XML */
 };
 
 static int write_same(struct secret_buf *ret, const uint8_t *bytes, size_t n,
@@ -113,24 +115,30 @@ static int write_utf16(struct secret_buf *ret, const uint8_t *text, size_t n,
         return encode_utf16(ret, text, n, form->big_endian);
 }
 
+static int write_utf32(struct secret_buf *ret, const uint8_t *text, size_t n,
+                       const struct byte_form *form) {
+        (void)form;
+        return encode_utf32(ret, text, n);
+}
+
 static int write_json(struct secret_buf *ret, const uint8_t *text, size_t n,
                       const struct byte_form *form) {
-        return encode_json(ret, text, n, form->slash);
+        return encode_json(ret, text, n, form->style);
 }
 
 static int write_url(struct secret_buf *ret, const uint8_t *text, size_t n,
                      const struct byte_form *form) {
-        (void)form;
-        return encode_url(ret, text, n);
+        return encode_url(ret, text, n, form->keep, form->style);
 }
 
-/* base64 text of which each character takes two bytes: strings of Java, JavaScript, Windows. */
-static int write_base64_utf16(struct secret_buf *ret, const uint8_t *bytes, size_t n,
-                              const struct byte_form *form) {
-        _cleanup_secret_buf_ struct secret_buf text = { 0 };
-        int r = encode_base64(&text, bytes, n, form->phase, form->url);
+static int write_xml(struct secret_buf *ret, const uint8_t *text, size_t n,
+                     const struct byte_form *form) {
+        return encode_xml(ret, text, n, form->quote, form->apostrophe);
+}
 
-        return r < 0 ? r : encode_utf16(ret, text.data, text.size, form->big_endian);
+static int write_backslash(struct secret_buf *ret, const uint8_t *text, size_t n,
+                           const struct byte_form *form) {
+        return encode_backslash(ret, text, n, form->keep);
 }
 
 /* base64 of UTF-16 text. */
@@ -170,9 +178,14 @@ static const struct byte_form number_forms[] = {
 
 static const struct byte_form binary_forms[] = {
         FORM(PLAIN, write_same),
+        FORM(LITTLE_ENDIAN, write_little_endian), /* a program may take it for a number */
+        FORM(WORDS32_BIG_ENDIAN, write_words, .word = 4),
+        FORM(DIGITS30, write_digits, .bits = 30, .word = 4),
+        FORM(DECIMAL, write_decimal),
         FORM(HEX, write_hex),
         FORM(HEX, write_hex, .upper = true),
         FORM(HEX, write_hex, .colons = true),
+        FORM(HEX, write_hex, .upper = true, .colons = true),
         BASE64_FORMS,
 };
 
@@ -180,21 +193,49 @@ static const struct byte_form text_forms[] = {
         FORM(PLAIN, write_same),
         FORM(UTF16, write_utf16),
         FORM(UTF16, write_utf16, .big_endian = true),
+        FORM(UTF32, write_utf32),
         FORM(HEX, write_hex),
         FORM(HEX, write_hex, .upper = true),
-        FORM(ESCAPED, write_json),
-        FORM(ESCAPED, write_json, .slash = true),
-        FORM(ESCAPED, write_url),
         BASE64_FORMS,
-        FORM(UTF16, write_base64_utf16, .phase = 0),
-        FORM(UTF16, write_base64_utf16, .phase = 1),
-        FORM(UTF16, write_base64_utf16, .phase = 2),
-        FORM(UTF16, write_base64_utf16, .phase = 0, .big_endian = true),
-        FORM(UTF16, write_base64_utf16, .phase = 1, .big_endian = true),
-        FORM(UTF16, write_base64_utf16, .phase = 2, .big_endian = true),
         FORM(UTF16, write_utf16_base64, .phase = 0),
         FORM(UTF16, write_utf16_base64, .phase = 1),
         FORM(UTF16, write_utf16_base64, .phase = 2),
+};
+
+/* What escapes make of a text that has such characters: each library leaves others as they are
+ * (Python's quote and quote_plus, encodeURIComponent, encodeURI, java.net.URLEncoder, Go's
+ * PathEscape and html/template, PHP's htmlspecialchars, …). */
+#define URL_FORMS(keep_)                                                                           \
+        FORM(ESCAPED, write_url, .keep = (keep_)),                                                 \
+                FORM(ESCAPED, write_url, .keep = (keep_), .style = URL_LOWER),                     \
+                FORM(ESCAPED, write_url, .keep = (keep_), .style = URL_PLUS),                      \
+                FORM(ESCAPED, write_url, .keep = (keep_), .style = URL_PLUS | URL_LOWER)
+#define JSON_FORMS(style_)                                                                         \
+        FORM(ESCAPED, write_json, .style = (style_)),                                              \
+                FORM(ESCAPED, write_json, .style = (style_) | JSON_SLASH),                         \
+                FORM(ESCAPED, write_json, .style = (style_) | JSON_HTML)
+static const struct byte_form escaped_forms[] = {
+        JSON_FORMS(0),
+        JSON_FORMS(JSON_ASCII),
+        JSON_FORMS(JSON_ASCII | JSON_UPPER),
+        URL_FORMS("-.~"),
+        URL_FORMS("-.~/"),
+        URL_FORMS("-.*"),
+        URL_FORMS("-.~!'()*"),
+        URL_FORMS("-.~!'()*;/?:@&=+$,#"),
+        URL_FORMS("-.~$&+=:@"),
+        FORM(ESCAPED, write_xml, .quote = "\"", .apostrophe = "'"),
+        FORM(ESCAPED, write_xml, .quote = "&quot;", .apostrophe = "'"),
+        FORM(ESCAPED, write_xml, .quote = "&quot;", .apostrophe = "&apos;"),
+        FORM(ESCAPED, write_xml, .quote = "&quot;", .apostrophe = "&#39;"),
+        FORM(ESCAPED, write_xml, .quote = "&quot;", .apostrophe = "&#039;"),
+        FORM(ESCAPED, write_xml, .quote = "&quot;", .apostrophe = "&#x27;"),
+        FORM(ESCAPED, write_xml, .quote = "&#34;", .apostrophe = "&#39;"),
+        FORM(ESCAPED, write_backslash),
+        FORM(ESCAPED, write_backslash, .keep = "\"\\"),
+        FORM(ESCAPED, write_backslash, .keep = "'\\"),
+        FORM(ESCAPED, write_backslash, .keep = "'\"\\"),
+        FORM(ESCAPED, write_backslash, .keep = "\"\\$`"),
 };
 
 /* Computed residues: in the limbs and digits of the code that computes them. */
@@ -202,6 +243,26 @@ static const struct byte_form computed_forms[] = {
         FORM(MONTGOMERY, write_little_endian),
         FORM(MONTGOMERY52, write_digits, .bits = 52, .word = 8),
 };
+
+static int add_wide(struct needle_set *set, const uint8_t *text, size_t size, uint16_t origin) {
+        static const bool big_endian[] = { false, true };
+        int r = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(big_endian) && r == 0; i++) {
+                _cleanup_secret_buf_ struct secret_buf wide = { 0 };
+
+                r = encode_utf16(&wide, text, size, big_endian[i]);
+                if (r == 0)
+                        r = needle_set_add(set, wide.data, wide.size, FORM_UTF16, origin);
+        }
+        return r;
+}
+
+/* Texts of hex digits, base64 and escapes take part in strings of two-byte characters, too. */
+static bool is_written_text(enum form form) {
+        return form == FORM_HEX || form == FORM_BASE64 || form == FORM_ESCAPED ||
+               form == FORM_DECIMAL;
+}
 
 static int add_forms(struct needle_set *set, const uint8_t *bytes, size_t size,
                      const struct byte_form *forms, size_t n_forms, uint16_t origin) {
@@ -214,7 +275,13 @@ static int add_forms(struct needle_set *set, const uint8_t *bytes, size_t size,
                 r = forms[i].write(&buf, bytes, size, &forms[i]);
                 if (r < 0)
                         return r;
+                /* Nothing needed an escape: the text itself is hunted already. */
+                if (forms[i].form == FORM_ESCAPED && buf.size == size &&
+                    memcmp(buf.data, bytes, size) == 0)
+                        continue;
                 r = needle_set_add(set, buf.data, buf.size, forms[i].form, origin);
+                if (r == 0 && is_written_text(forms[i].form))
+                        r = add_wide(set, buf.data, buf.size, origin);
                 if (r < 0)
                         return r;
         }
@@ -261,7 +328,12 @@ int needle_add_bytes(struct needle_set *set, const uint8_t *bytes, size_t size, 
 }
 
 int needle_add_text(struct needle_set *set, const uint8_t *text, size_t size, uint16_t origin) {
+        int r;
+
         if (size < NEEDLE_SIZE_MIN)
                 return 0;
-        return add_forms(set, text, size, text_forms, ARRAY_SIZE(text_forms), origin);
+        r = add_forms(set, text, size, text_forms, ARRAY_SIZE(text_forms), origin);
+        if (r < 0)
+                return r;
+        return add_forms(set, text, size, escaped_forms, ARRAY_SIZE(escaped_forms), origin);
 }

@@ -272,6 +272,23 @@ static bool is_explanatory(struct text line) {
         return false;
 }
 
+/* "TYPE BASE64 [COMMENT]" of OpenSSH, as .pub files and authorized_keys have it. The base64 begins
+ * with the length of the type's name. */
+static bool is_public_key(struct text line) {
+        static const char *const types[] = { "ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-sha2-" };
+        static const char blob[] = " AAAA";
+        const uint8_t *space = memchr(line.at, ' ', line.size);
+        size_t left = space ? line.size - (size_t)(space - line.at) : 0;
+
+        if (left < strlen(blob) || memcmp(space, blob, strlen(blob)) != 0)
+                return false;
+        for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+                if (line.size >= strlen(types[i]) &&
+                    memcmp(line.at, types[i], strlen(types[i])) == 0)
+                        return true;
+        return false;
+}
+
 /* The values of a line that is neither comment nor heading. */
 static int add_values(const struct adder *adder, struct text line) {
         size_t separator = find_separator(line);
@@ -303,7 +320,7 @@ static int add_line(const struct adder *adder, struct text line) {
         if (adder->lenient && is_explanatory(line))
                 return 0;
         line = text_trim(line);
-        if (line.size == 0 || text_is_decoration(line) || is_boundary(line))
+        if (line.size == 0 || text_is_decoration(line) || is_boundary(line) || is_public_key(line))
                 return 0;
         lenient.lenient = true;
         if (is_comment(line) || is_heading(line))
