@@ -148,7 +148,7 @@ static int seccomp_fill(scmp_filter_ctx filter) {
         return 0;
 }
 
-int sandbox_seccomp(void) {
+static int seccomp_enter(void) {
         _cleanup_(cleanup_filter) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
         int r;
 
@@ -171,7 +171,7 @@ int sandbox_enter(bool own_user, unsigned *ret_landlock) {
         r = sandbox_landlock(&abi);
         if (r < 0)
                 return r;
-        r = sandbox_seccomp();
+        r = seccomp_enter();
         if (r < 0)
                 return r;
         *ret_landlock = abi;

@@ -29,7 +29,6 @@ int sandbox_drop(bool own_user, uid_t uid, gid_t gid, const struct sandbox_limit
  * process still has a privilege. */
 int sandbox_enter(bool own_user, unsigned *ret_landlock);
 
-/* The two halves of sandbox_enter(), apart only so that a test can show Landlock by behaviour
- * before seccomp would kill the attempt. */
+/* A part of sandbox_enter(), apart only so that a test can show Landlock by behaviour before
+ * seccomp would kill the attempt. */
 int sandbox_landlock(unsigned *ret_abi);
-int sandbox_seccomp(void);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -110,7 +111,8 @@ int preflight_programs(FILE *errors, struct programs *ret) {
 
 /* --- the host --------------------------------------------------------------------------------- */
 
-bool preflight_visible_to_init(const char *path) {
+/* Is the same file there when the kernel looks the path up? */
+static bool visible_to_init(const char *path) {
         uint64_t our_root, inits_root;
         char there[PATH_MAX];
         struct stat ours, inits;
@@ -156,8 +158,7 @@ int preflight_host(const char *root, const struct programs *programs, FILE *erro
         if (ns.st_ino != PID_NAMESPACE_INIT)
                 return say(errors, "PID namespace", -EPERM, "this is a container",
                            "run enable on the host: core_pattern and sensors are the host's");
-        if (!preflight_visible_to_init(programs->helper) ||
-            !preflight_visible_to_init(programs->worker))
+        if (!visible_to_init(programs->helper) || !visible_to_init(programs->worker))
                 return say(errors, programs->helper, -EXDEV,
                            "PID 1 has another root, where this path is not the same file, and "
                            "there the kernel starts core_pattern's program",

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 
 struct programs {
@@ -22,6 +21,3 @@ int preflight_programs(FILE *errors, struct programs *ret);
 /* Root in the initial namespaces, usermode helpers not fixed to another program, the helper at
  * the same path in PID 1's root, the worker's user. The same convention. */
 int preflight_host(const char *root, const struct programs *programs, FILE *errors);
-
-/* Is the same file there when the kernel looks the path up? */
-bool preflight_visible_to_init(const char *path);

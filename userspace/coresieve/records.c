@@ -87,7 +87,8 @@ int records_load(const char *root, json_t **ret, size_t *ret_bad) {
         return 0;
 }
 
-const json_t *records_find(const json_t *records, const char *id, size_t *ret_matches) {
+/* Returns a borrowed record; NULL with *ret_matches (0, or how many). */
+static const json_t *find(const json_t *records, const char *id, size_t *ret_matches) {
         const json_t *begins = NULL, *parts = NULL;
         size_t n_begins = 0, n_parts = 0, n = strlen(id);
 
@@ -122,7 +123,7 @@ int records_get(const char *root, const char *id, json_t **ret) {
         r = records_load(root, &records, &bad);
         if (r < 0)
                 return print_errno(PATH_LOG, r, "run as root, and see `coresieve audit verify`");
-        record = records_find(records, id, &matches);
+        record = find(records, id, &matches);
         if (record) {
                 *ret = json_incref((json_t *)record);
                 return CLI_DONE;

@@ -11,12 +11,9 @@ int records_load(const char *root, json_t **ret, size_t *ret_bad);
 /* A string of a record, or `otherwise`. */
 const char *record_string(const json_t *record, const char *key, const char *otherwise);
 
-/* The record that `id` names: the whole id, its first parts ("0123abcd-7"), or a beginning that
- * no other id has. Returns a borrowed record; NULL with *ret_matches (0, or how many). */
-const json_t *records_find(const json_t *records, const char *id, size_t *ret_matches);
-
-/* Loads and finds, and says why it cannot: CLI_DONE with *ret owned by the caller, or CLI_CANNOT.
- */
+/* Loads, and finds the record that `id` names: the whole id, its first parts ("0123abcd-7"), or a
+ * beginning that no other id has. CLI_DONE with *ret owned by the caller; or CLI_CANNOT, after a
+ * message that says why. */
 int records_get(const char *root, const char *id, json_t **ret);
 
 static inline void cleanup_json(json_t **value) {
