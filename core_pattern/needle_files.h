@@ -55,5 +55,5 @@ void needle_files_find(const struct policy *policy, struct tagmap *map, const st
 void needle_files_done(struct needle_files *files);
 
 /* Has none been written since it was found? To be asked when the worker is done: what it hunted
- * must be what the process was given. 0 or -ESTALE. */
+ * must be what the process was given. 0, -ESTALE, or the negative errno of a look that failed. */
 int needle_files_check(const struct needle_files *files);

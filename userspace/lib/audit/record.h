@@ -28,10 +28,10 @@
  *            what is missing or changed lies before this line
  *
  * Text that is not UTF-8, or holds a NUL or DEL, is escaped (each bad byte as U+FFFD) and gets a
- * twin
- * `<key>_b64` with its true bytes. Text that was cut gets a twin `<key>_cut` with the number of
- * bytes it had; a list that was cut gets one with the number of entries left out. 64-bit numbers
- * are strings. A record holds no byte of a secret: neither arguments nor environment have a field.
+ * twin `<key>_b64` with its true bytes. Text that was cut gets a twin `<key>_cut` with the number
+ * of bytes it had; a list that was cut gets one with the number of entries left out. 64-bit
+ * numbers are strings. A record holds no byte of a secret: neither arguments nor environment have
+ * a field.
  */
 #pragma once
 

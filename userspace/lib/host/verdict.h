@@ -1,7 +1,8 @@
-/* verdict: what becomes of a crash, decided by the helper before the worker exists.
+/* verdict: what becomes of a crash, and every cause that made it stricter than the default, in words
+ * a record can carry.
  *
- * Pure: facts in, verdict out, no look at the host. Strictest wins; a verdict says every cause
- * that made it stricter than the default, in words a record can carry.
+ * decide.h makes it from what is known before the worker exists; whatever is found out later (a
+ * needle that is missing, a worker that failed, no room) can only raise it.
  */
 #pragma once
 
