@@ -44,8 +44,26 @@ def links_detached(place):
     place.expect_none("sensor-dead")
 
 
-def one_link_detached(place):
-    os.unlink(next(p for p in pins() if "link" in p))
+def each_link_detached(place):
+    for path in sorted(p for p in pins() if "link" in p):
+        os.unlink(path)
+        try:
+            place.expect_none("sensor-dead")
+        except Wrong as error:
+            raise Wrong(f"without {path}: {error}") from error
+        place.sieve.enable()
+
+
+def canary_replaced(place):
+    """Its links are alive, but the sensor does not see the file that enable wrote."""
+    canary = os.path.join(place.root, "var/lib/coresieve/canary")
+    shutil.copy(canary, canary + ".new")
+    os.rename(canary + ".new", canary)
+    place.expect_none("sensor-dead")
+
+
+def canary_missing(place):
+    os.unlink(os.path.join(place.root, "var/lib/coresieve/canary"))
     place.expect_none("sensor-dead")
 
 
@@ -257,8 +275,9 @@ def works(place):
     place.expect_kept()
 
 
-FAULTS = [works, maps_unpinned, links_detached, one_link_detached, maps_of_another_version,
-          maps_of_another_boot, policy_broken, policy_missing, store_missing, store_read_only,
+FAULTS = [works, maps_unpinned, links_detached, each_link_detached, canary_replaced,
+          canary_missing, maps_of_another_version, maps_of_another_boot, policy_broken,
+          policy_missing, store_missing, store_read_only,
           store_full, store_over_limit, store_world_writable, store_is_a_link, log_disk_full,
           log_is_a_fifo, worker_missing, key_rotated, key_unlinked, disagree, rlimit_zero,
           comm_of_any_bytes, storm]
