@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "audit/record_text.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "cli.h"
@@ -41,18 +42,13 @@ struct list {
 
 static int list_take(const struct task_answer *answer, void *context) {
         struct list *list = context;
+        int r;
 
         if (!answer->found)
                 return 0;
-        if (list->n == list->room) {
-                size_t room = list->room ? 2 * list->room : 64;
-                struct holder *grown = reallocarray(list->holders, room, sizeof(*grown));
-
-                if (!grown)
-                        return -ENOMEM;
-                list->holders = grown;
-                list->room = room;
-        }
+        r = array_grow(&list->holders, &list->room, list->n, SIZE_MAX, sizeof(*list->holders));
+        if (r < 0)
+                return r;
         list->holders[list->n++] =
                 (struct holder){ .mm = answer->mm, .pid = answer->tgid, .tag = answer->tag };
         return 0;

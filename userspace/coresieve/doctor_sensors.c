@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "doctor.h"
 #include "host/sensor.h"
@@ -62,18 +63,13 @@ struct census {
 
 static int census_take(const struct task_answer *answer, void *context) {
         struct census *c = context;
+        int r;
 
         if (!answer->found || !(answer->tag.reasons & TAG_REASON_UNKNOWN_HISTORY))
                 return 0;
-        if (c->n == c->room) {
-                size_t room = c->room ? 2 * c->room : 256;
-                uint64_t *grown = reallocarray(c->lineages, room, sizeof(*grown));
-
-                if (!grown)
-                        return -ENOMEM;
-                c->lineages = grown;
-                c->room = room;
-        }
+        r = array_grow(&c->lineages, &c->room, c->n, SIZE_MAX, sizeof(*c->lineages));
+        if (r < 0)
+                return r;
         c->lineages[c->n++] = answer->mm;
         return 0;
 }

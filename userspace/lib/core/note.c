@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/procfs.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/cursor.h"
 
@@ -17,7 +18,6 @@
 #define SIGINFO_SIZE 128U /* siginfo_t: fixed by the kernel's ABI */
 #define AUXV_ENTRY_SIZE 16U
 #define FILE_ENTRY_SIZE 24U /* start, end, offset in pages */
-#define NOTES_FIRST 64U     /* how many notes are made room for at first; doubled as needed */
 
 DEFINE_CLEANUP(core_notes, struct core_notes, core_notes_free)
 
@@ -33,21 +33,6 @@ static int fault(struct parser *p, uint64_t offset, const char *what, int r) {
         return r;
 }
 
-/* Makes room for one more element of an array that holds `n` and has room for `*room`. */
-static int make_room(void *array, size_t n, size_t *room, size_t element) {
-        size_t more = *room ? *room * 2 : NOTES_FIRST;
-        void *grown;
-
-        if (n < *room)
-                return 0;
-        grown = reallocarray(*(void **)array, more, element);
-        if (!grown)
-                return -ENOMEM;
-        *(void **)array = grown;
-        *room = more;
-        return 0;
-}
-
 static int parse_prstatus(struct parser *p, const struct core_note *note) {
         struct core_notes *notes = p->notes;
         struct elf_prstatus status;
@@ -58,7 +43,8 @@ static int parse_prstatus(struct parser *p, const struct core_note *note) {
                 return fault(p, note->offset, "NT_PRSTATUS has a wrong size", -EBADMSG);
         if (notes->n_threads == CORE_THREADS_MAX)
                 return fault(p, note->offset, "too many threads", -E2BIG);
-        r = make_room(&notes->threads, notes->n_threads, &p->threads_room, sizeof(thread));
+        r = array_grow(&notes->threads, &p->threads_room, notes->n_threads, CORE_THREADS_MAX,
+                       sizeof(thread));
         if (r < 0)
                 return r;
 
@@ -215,7 +201,8 @@ static int parse_one(struct parser *p, struct cursor *c, uint64_t base) {
 
         if (notes->n_notes == CORE_NOTE_COUNT_MAX)
                 return fault(p, note.offset, "too many notes", -E2BIG);
-        r = make_room(&notes->notes, notes->n_notes, &p->notes_room, sizeof(note));
+        r = array_grow(&notes->notes, &p->notes_room, notes->n_notes, CORE_NOTE_COUNT_MAX,
+                       sizeof(note));
         if (r < 0)
                 return r;
         notes->notes[notes->n_notes++] = note;

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "sieve/fill.h"
 #include "sieve/plan_freeze.h"
 
 /* Room for the first few extents and erasures; doubled as needed. */
-#define ROOM_FIRST 256U
 
 struct plan {
         const struct core_head *head;
@@ -25,25 +25,6 @@ struct plan {
 };
 
 DEFINE_CLEANUP(plan, struct plan, plan_free)
-
-/* Makes room for one element more, up to `max` of them. */
-static int make_room(void *array, size_t n, size_t *room, size_t max, size_t element) {
-        size_t more = *room ? *room * 2 : ROOM_FIRST;
-        void *grown;
-
-        if (n < *room)
-                return 0;
-        if (n >= max)
-                return -E2BIG;
-        if (more > max)
-                more = max;
-        grown = reallocarray(*(void **)array, more, element);
-        if (!grown)
-                return -ENOMEM;
-        *(void **)array = grown;
-        *room = more;
-        return 0;
-}
 
 static bool in_file(const struct plan *plan, uint64_t offset, uint64_t size) {
         return offset <= plan->head->end && size <= plan->head->end - offset;
@@ -100,8 +81,8 @@ int plan_add_extent(struct plan *plan, uint64_t offset, uint64_t size) {
                 last->size += size;
                 return 0;
         }
-        r = make_room(&plan->extents, plan->n_extents, &plan->extents_room, PLAN_EXTENTS_MAX,
-                      sizeof(*plan->extents));
+        r = array_grow(&plan->extents, &plan->extents_room, plan->n_extents, PLAN_EXTENTS_MAX,
+                       sizeof(*plan->extents));
         if (r < 0)
                 return r;
         assert(plan->extents);
@@ -139,8 +120,8 @@ int plan_erase(struct plan *plan, uint64_t offset, uint64_t size, enum reason re
                 return -ERANGE;
         if (size == 0 || join_last(plan, offset, size, reason))
                 return 0;
-        r = make_room(&plan->erasures, plan->n_erasures, &plan->erasures_room, PLAN_ERASURES_MAX,
-                      sizeof(*plan->erasures));
+        r = array_grow(&plan->erasures, &plan->erasures_room, plan->n_erasures, PLAN_ERASURES_MAX,
+                       sizeof(*plan->erasures));
         if (r < 0)
                 return r;
         plan->erasures[plan->n_erasures++] =

@@ -3,9 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/array.h"
 #include "base/cleanup.h"
-
-#define ROOM_FIRST 256U
 
 struct list { /* rising, disjoint */
         struct erasure *items;
@@ -24,6 +23,7 @@ static uint64_t end_of(const struct erasure *e) {
 /* Adds [offset, end) behind all others. Touching ranges of one reason become one. */
 static int list_add(struct list *list, uint64_t offset, uint64_t end, enum reason reason) {
         struct erasure *last = list->n > 0 ? &list->items[list->n - 1] : NULL;
+        int r;
 
         if (offset >= end)
                 return 0;
@@ -31,20 +31,9 @@ static int list_add(struct list *list, uint64_t offset, uint64_t end, enum reaso
                 last->size = end - last->offset;
                 return 0;
         }
-        if (list->n == list->room) {
-                size_t more = list->room ? list->room * 2 : ROOM_FIRST;
-                struct erasure *grown;
-
-                if (list->n >= PLAN_RANGES_MAX)
-                        return -E2BIG;
-                if (more > PLAN_RANGES_MAX)
-                        more = PLAN_RANGES_MAX;
-                grown = reallocarray(list->items, more, sizeof(*grown));
-                if (!grown)
-                        return -ENOMEM;
-                list->items = grown;
-                list->room = more;
-        }
+        r = array_grow(&list->items, &list->room, list->n, PLAN_RANGES_MAX, sizeof(*list->items));
+        if (r < 0)
+                return r;
         list->items[list->n++] =
                 (struct erasure){ .offset = offset, .size = end - offset, .reason = reason };
         return 0;

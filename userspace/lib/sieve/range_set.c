@@ -1,24 +1,17 @@
 #include "sieve/range_set.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-#define RANGES_FIRST 64U /* room made at first; doubled as needed */
+#include "base/array.h"
 
 int range_set_add(struct range_set *set, uint64_t start, uint64_t size) {
+        int r;
+
         if (size == 0)
                 return 0;
-        if (set->n == RANGES_MAX)
-                return -E2BIG;
-        if (set->n == set->room) {
-                size_t room = set->room ? set->room * 2 : RANGES_FIRST;
-                struct range *grown = reallocarray(set->ranges, room, sizeof(*grown));
-
-                if (!grown)
-                        return -ENOMEM;
-                set->ranges = grown;
-                set->room = room;
-        }
+        r = array_grow(&set->ranges, &set->room, set->n, RANGES_MAX, sizeof(*set->ranges));
+        if (r < 0)
+                return r;
         set->ranges[set->n++] = (struct range){
                 .start = start,
                 .end = size > UINT64_MAX - start ? UINT64_MAX : start + size,

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "sieve/walk.h"
 
 #define WORD 8U
-#define STACKS_FIRST 16U /* room made at first; doubled as needed */
 
 /* x86-64 signal frames (struct sigcontext): …, rsp, rip, eflags, {cs, gs, fs, ss}. In user mode
  * cs is 0x33 and ss 0x2b; gs and fs differ from 0 in no program of today, but are not looked at. */
@@ -40,20 +40,6 @@ static const struct segment *stack_segment_at(const struct core_head *head, uint
         return s && s->file_size > 0 && (s->flags & PF_W) ? s : NULL;
 }
 
-static int grow(void *array, size_t n, size_t *room, size_t element) {
-        size_t more = *room ? *room * 2 : STACKS_FIRST;
-        void *grown;
-
-        if (n < *room)
-                return 0;
-        grown = reallocarray(*(void **)array, more, element);
-        if (!grown)
-                return -ENOMEM;
-        *(void **)array = grown;
-        *room = more;
-        return 0;
-}
-
 /* The stack that a segment holds, made when it is new. */
 static int take_stack(struct finder *f, const struct segment *s, struct stack **ret) {
         uint32_t index = segment_index(f->head, s);
@@ -61,7 +47,8 @@ static int take_stack(struct finder *f, const struct segment *s, struct stack **
         int r;
 
         if (found->of_segment[index] == 0) {
-                r = grow(&found->stacks, found->n, &found->room, sizeof(*found->stacks));
+                r = array_grow(&found->stacks, &found->room, found->n, f->head->n_segments,
+                               sizeof(*found->stacks));
                 if (r < 0)
                         return r;
                 found->stacks[found->n] = (struct stack){ .segment = index };
@@ -93,7 +80,7 @@ static int add_pointer(struct finder *f, const struct segment *s, uint64_t point
         end = stack->has_pointer ? stack->pointer : s->address + s->file_size;
         stack->has_pointer = true;
         stack->pointer = pointer;
-        r = grow(&f->tasks, f->n_tasks, &f->tasks_room, sizeof(*f->tasks));
+        r = array_grow(&f->tasks, &f->tasks_room, f->n_tasks, SIZE_MAX, sizeof(*f->tasks));
         if (r < 0)
                 return r;
         f->tasks[f->n_tasks++] = (struct task){ .start = start / WORD * WORD, .end = end };
