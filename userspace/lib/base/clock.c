@@ -4,11 +4,19 @@
 
 #define MS_PER_SEC 1000U
 
-uint64_t clock_now_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
         struct timespec now = { 0 };
 
-        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* fails only for a clock that is none */
+        (void)clock_gettime(clock, &now); /* fails only for a clock that is none */
         return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_now_ns(void) {
+        return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_cpu_ns(void) {
+        return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 void clock_pause_ms(unsigned ms) {

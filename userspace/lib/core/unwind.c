@@ -34,7 +34,7 @@ struct walk {
         struct side raw, redacted;
         size_t thread; /* the current one */
         uint64_t reads;
-        uint64_t deadline_ns;
+        uint64_t until_cpu_ns;
         bool capped;    /* some thread was deeper than compared */
         bool exhausted; /* reads or time are used up: the current thread is not whole */
         bool degraded;
@@ -149,7 +149,7 @@ static int on_frame(Dwfl_Frame *frame, void *arg) {
         struct walk *walk = side->walk;
         Dwarf_Addr pc;
 
-        if (clock_now_ns() > walk->deadline_ns)
+        if (clock_cpu_ns() > walk->until_cpu_ns)
                 walk->exhausted = true;
         if (walk->exhausted || !dwfl_frame_pc(frame, &pc, NULL))
                 return DWARF_CB_ABORT;
@@ -274,7 +274,7 @@ int unwind_compare(const struct core_head *head, const struct unwind_view *raw,
         if (!walk)
                 return -ENOMEM;
         walk->head = head;
-        walk->deadline_ns = clock_now_ns() + UNWIND_TIME_MAX_MS * NS_PER_MS;
+        walk->until_cpu_ns = clock_cpu_ns() + UNWIND_TIME_MAX_MS * NS_PER_MS;
         r = unwind_modules_find(head, raw->notes, images, userdata, &walk->modules);
         if (r < 0)
                 return r;

@@ -19,7 +19,7 @@
 #define UNWIND_SEGMENTS_MAX 20000U    /* a core with more is not compared: capped */
 #define UNWIND_IMAGE_MAX (256U << 20) /* bytes of module images read in all: capped */
 #define UNWIND_READS_MAX (1U << 20)   /* words of memory read in all: capped */
-#define UNWIND_TIME_MAX_MS 3000U      /* in all: CFI is a program, and hostile: capped */
+#define UNWIND_TIME_MAX_MS 3000U      /* of CPU, in all: CFI is a program, and hostile: capped */
 
 /* Reads memory by address. 0, or a negative errno when any of the bytes cannot be read. */
 typedef int (*unwind_read)(void *userdata, uint64_t address, void *buf, size_t n);
