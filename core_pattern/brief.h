@@ -54,7 +54,7 @@ struct brief {
  * are left out: their values are erased, then. */
 void brief_set_environment(struct brief *brief, char *const *names);
 
-#define RESULT_VERSION 1U
+#define RESULT_VERSION 2U
 
 struct worker_result {
         uint32_t version;

@@ -170,7 +170,7 @@ static int core_sieve(struct worker *w) {
         r = source_open(w, head, notes, &source);
         if (r < 0)
                 return r;
-        return sieve_run(
+        r = sieve_run(
                 &(struct sieve_job){
                         .head = head,
                         .notes = notes,
@@ -184,6 +184,9 @@ static int core_sieve(struct worker *w) {
                         .userdata = w,
                 },
                 &w->result.report);
+        if (r == 0 && w->result.report.needles_cut)
+                content_raise(w, CAUSE_NEEDLE_LARGE);
+        return r;
 }
 
 static int work(struct worker *w) {

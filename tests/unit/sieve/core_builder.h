@@ -20,6 +20,7 @@
 #include "base/io.h"
 #include "core/head.h"
 #include "core/note.h"
+#include "secret/needle_add.h"
 #include "sieve/source.h"
 
 #define BUILDER_PAGE 4096U
@@ -207,5 +208,16 @@ static inline void builder_random(uint64_t seed, uint8_t *buf, size_t n) {
                 x ^= x >> 7;
                 x ^= x << 17;
                 buf[i] = (uint8_t)(x >> 32);
+        }
+}
+
+/* Fills a set with needles of nothing that is in any core, until it holds `count`. */
+static inline void builder_needles(struct needle_set *set, size_t count) {
+        for (uint64_t i = 1; needle_set_count(set) < count; i++) {
+                uint64_t word = i * 0x9E3779B97F4A7C15ULL; /* odd: no two are the same */
+
+                assert_int_equal(
+                        needle_set_add(set, (const uint8_t *)&word, sizeof(word), FORM_PLAIN, 9),
+                        0);
         }
 }

@@ -119,7 +119,8 @@ static inline int scene_plan(struct scene *s, enum content content) {
         assert_int_equal(source_new_file(s->b.head, s->b.notes, s->b.fd, &s->b.source), 0);
         assert_int_equal(plan_new(s->b.head, &s->plan), 0);
         assert_int_equal(source_add_extents(s->b.source, s->plan), 0);
-        assert_int_equal(needle_set_new(&s->needles), 0);
+        if (!s->needles) /* a test may have filled one */
+                assert_int_equal(needle_set_new(&s->needles), 0);
         r = rule_r_new(s->b.head, s->b.notes, s->b.source, s->environment, s->needles, 1, &s->rule);
         if (r < 0)
                 return r;

@@ -328,6 +328,27 @@ static void more_different_keys_than_the_limit_are_refused(void **state) {
         /* … but one more key is */
         (void)write_cut_containers(&s, LEARN_CONTAINERS_MAX + 1);
         assert_int_equal(scene_learn(&s), -E2BIG);
+        assert_true(s.report.needles_cut);
+}
+
+static void with_stacks_alone_more_keys_than_the_limit_are_erased_and_told(void **state) {
+        const struct builder_segment heap = { .address = HEAP, .file_size = SIEVE_TILE };
+        _cleanup_scene_ struct scene s;
+        struct sieve_job job;
+
+        (void)state;
+        scene_make(&s, &heap, 1);
+        (void)write_cut_containers(&s, LEARN_CONTAINERS_MAX + 1);
+        job = (struct sieve_job){ .head = s.b.head,
+                                  .notes = s.b.notes,
+                                  .source = s.b.source,
+                                  .needles = s.needles,
+                                  .content = CONTENT_STACKS };
+        assert_int_equal(plan_new(s.b.head, &s.plan), 0);
+        assert_int_equal(source_add_extents(s.b.source, s.plan), 0);
+        assert_int_equal(learn_run(&job, s.plan, &s.report), 0);
+        assert_true(s.report.needles_cut);
+        assert_int_equal(s.report.found[DETECT_PEM], LEARN_CONTAINERS_MAX + 1);
 }
 
 static void a_core_that_is_cut_while_it_is_read_is_an_error(void **state) {
@@ -360,6 +381,7 @@ int main(void) {
                 cmocka_unit_test(a_container_over_the_border_of_two_tiles_is_found),
                 cmocka_unit_test(an_encrypted_container_is_counted_and_kept),
                 cmocka_unit_test(more_different_keys_than_the_limit_are_refused),
+                cmocka_unit_test(with_stacks_alone_more_keys_than_the_limit_are_erased_and_told),
                 cmocka_unit_test(a_core_that_is_cut_while_it_is_read_is_an_error),
         };
 

@@ -1,8 +1,12 @@
 /* Arguments and environment on the initial stack, as the kernel and as programs leave them. */
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "sieve/initial_strings.h"
+#include "sieve/sieve.h"
+#include "tests/unit/sieve/emitted_core.h"
 #include "tests/unit/sieve/rule_scene.h"
 
 #define STRINGS (STACK_END - 4ULL * PAGE) /* where argv[0] begins */
@@ -248,6 +252,68 @@ static void strings_that_moved_to_the_heap_are_followed(void **state) {
         assert_int_equal(bytes[REASON_ENVIRONMENT], strlen(moved[0]) - 8);
 }
 
+static size_t needles_of_values(void) {
+        struct layout l = layout_of_the_kernel();
+        uint64_t a[ARRAY_SIZE(default_strings)];
+        _cleanup_scene_ struct scene s = process(&l, a);
+
+        scene_run(&s, CONTENT_REDACT);
+        return needle_set_count(s.needles);
+}
+
+static void values_that_find_no_room_are_erased_and_told(void **state) {
+        size_t needed = needles_of_values();
+
+        (void)state;
+        assert_true(needed > 2);
+        for (size_t missing = 0; missing < 2; missing++) {
+                struct layout l = layout_of_the_kernel();
+                uint64_t a[ARRAY_SIZE(default_strings)];
+                _cleanup_scene_ struct scene s = process(&l, a);
+
+                assert_int_equal(needle_set_new(&s.needles), 0);
+                builder_needles(s.needles, NEEDLES_MAX - needed + missing);
+                scene_run(&s, CONTENT_REDACT);
+                assert_int_equal(needle_set_count(s.needles), NEEDLES_MAX);
+                assert_int_equal(rule_r_unhunted(s.rule), missing > 0);
+                assert_text(&s, a[0], "/usr/bin/prog");
+                assert_erased(&s, a[1], default_strings[1], 0);
+                assert_erased(&s, a[4], default_strings[4], 9);
+        }
+}
+
+/* The whole run: such a dump is kept, and keeps stacks only. */
+static void a_full_set_of_needles_costs_memory_and_not_the_dump(void **state) {
+        (void)state;
+        for (size_t full = 0; full < 2; full++) {
+                struct layout l = layout_of_the_kernel();
+                uint64_t a[ARRAY_SIZE(default_strings)];
+                _cleanup_scene_ struct scene s = process(&l, a);
+                struct sieve_report report;
+                struct sieve_job job = { .content = CONTENT_REDACT,
+                                         .head = s.b.head,
+                                         .notes = s.b.notes,
+                                         .environment = s.environment,
+                                         .out_fd = memfd_create("out", MFD_CLOEXEC) };
+                struct emitted e;
+
+                assert_int_equal(source_new_file(s.b.head, s.b.notes, s.b.fd, &s.b.source), 0);
+                assert_int_equal(needle_set_new(&s.needles), 0);
+                scene_word(&s, HEAP + 64, 0x1122334455667788);
+                if (full)
+                        builder_needles(s.needles, NEEDLES_MAX);
+                job.source = s.b.source;
+                job.needles = s.needles;
+                assert_int_equal(sieve_run(&job, &report), 0);
+                assert_int_equal(report.needles_cut, full);
+                emitted_open(&e, job.out_fd);
+                assert_int_equal(e.note.content, full ? CONTENT_STACKS : CONTENT_REDACT);
+                emitted_close(&e);
+                assert_int_equal(report.erased[REASON_LEVEL] > 0, full);
+                assert_int_equal(close(job.out_fd), 0);
+        }
+}
+
 /* Eight MiB is more than the kernel ever takes: whoever has more elsewhere gets no dump. */
 static void strings_elsewhere_are_bounded(void **state) {
         static const struct {
@@ -400,6 +466,8 @@ int main(void) {
                 cmocka_unit_test(where_nobody_knows_what_is_a_name_all_goes),
                 cmocka_unit_test(a_title_is_the_programs_name),
                 cmocka_unit_test(strings_that_moved_to_the_heap_are_followed),
+                cmocka_unit_test(values_that_find_no_room_are_erased_and_told),
+                cmocka_unit_test(a_full_set_of_needles_costs_memory_and_not_the_dump),
                 cmocka_unit_test(strings_elsewhere_are_bounded),
                 cmocka_unit_test(a_title_that_runs_into_the_path_ends_there),
                 cmocka_unit_test(a_variable_without_a_name_goes_whole),

@@ -173,6 +173,30 @@ static void needles_make_two_passes_at_any_content(void **state) {
         }
 }
 
+static void a_detected_key_that_finds_no_room_leaves_stacks_only(void **state) {
+        static const enum stage stages[] = { STAGE_PLAN,  STAGE_LEARN,  STAGE_PLAN,
+                                             STAGE_LEARN, STAGE_UNWIND, STAGE_EMIT };
+        static const enum content contents[] = { CONTENT_DETECT, CONTENT_REDACT, CONTENT_STACKS };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_SIZE(contents); i++) {
+                size_t skipped = contents[i] == CONTENT_STACKS ? 2 : 0;
+                _cleanup_scene_ struct scene s;
+                struct test_key key;
+                uint64_t ranges;
+
+                scene_make(&s);
+                builder_needles(s.needles, NEEDLES_MAX);
+                test_key_ec(&key);
+                builder_write(&s.b, HEAP + SIEVE_TILE + 5, key.pem, key.pem_size);
+                assert_int_equal(scene_run(&s, contents[i]), 0);
+                assert_stages(&s, stages + skipped, ARRAY_SIZE(stages) - skipped);
+                assert_written(&s, CONTENT_STACKS, &ranges);
+                assert_true(s.report.needles_cut);
+                assert_int_equal(s.report.found[DETECT_PEM], 1);
+        }
+}
+
 static void a_secret_that_comes_between_the_passes_means_no_dump(void **state) {
         _cleanup_scene_ struct scene s;
         uint8_t secret[64];
@@ -243,6 +267,7 @@ int main(void) {
                 cmocka_unit_test(a_core_without_keys_is_read_once_and_stays_as_it_is),
                 cmocka_unit_test(a_detected_key_starts_a_second_attempt_that_erases_it),
                 cmocka_unit_test(needles_make_two_passes_at_any_content),
+                cmocka_unit_test(a_detected_key_that_finds_no_room_leaves_stacks_only),
                 cmocka_unit_test(a_secret_that_comes_between_the_passes_means_no_dump),
                 cmocka_unit_test(a_key_that_comes_between_the_passes_means_no_dump),
                 cmocka_unit_test(a_stack_word_that_comes_between_the_passes_means_no_dump),

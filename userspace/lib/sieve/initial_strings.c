@@ -90,10 +90,20 @@ static int erase(const struct finder *f, uint64_t address, uint64_t size, enum r
         return 0;
 }
 
+/* A value that finds no room is erased where it lies all the same. */
+static int hunt_value(const struct finder *f, const uint8_t *value, size_t size) {
+        int r = needle_set_add_value(f->needles, value, size, f->origin);
+
+        if (r != -E2BIG)
+                return r;
+        f->found->unhunted = true;
+        return 0;
+}
+
 /* The NUL stays: what is left is still a list of strings. */
 static int erase_value(const struct finder *f, uint64_t address, const uint8_t *value, size_t size,
                        enum reason reason) {
-        int r = needle_set_add_value(f->needles, value, size, f->origin);
+        int r = hunt_value(f, value, size);
 
         if (r < 0)
                 return r;
@@ -300,7 +310,7 @@ static int take_outside(const struct finder *f, const struct arrays *arrays, uin
                         name = (size_t)(equals - text) + 1;
                 if (equals && stays(f, text, name - 1))
                         continue;
-                r = needle_set_add_value(f->needles, text + name, size - name, f->origin);
+                r = hunt_value(f, text + name, size - name);
                 if (r < 0)
                         return r;
                 r = erase(f, address + name, size - name,

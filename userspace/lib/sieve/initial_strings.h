@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/head.h"
@@ -35,9 +36,11 @@ struct initial_string {
 struct initial_strings {
         struct initial_string *erased;
         size_t n, room;
+        bool unhunted; /* the set of needles had no room for some value */
 };
 
-/* Finds what to erase, adds what stays to `keep` and every erased value to `needles`. 0 also
+/* Finds what to erase, adds what stays to `keep` and every erased value to `needles`, as long as
+ * there is room. 0 also
  * when there is no initial stack in the core; -E2BIG when the strings elsewhere are more than
  * INITIAL_STRINGS_MAX bytes. */
 int initial_strings_find(const struct core_head *head, const struct core_notes *notes,

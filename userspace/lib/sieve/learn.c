@@ -83,6 +83,12 @@ static int on_fragment(void *userdata, size_t start, size_t end, const struct ne
                           origin == SIEVE_ORIGIN_DETECTED ? REASON_DETECTED : REASON_NEEDLE);
 }
 
+/* A key that cannot be hunted may be left anywhere but in what `stacks` keeps. */
+static int needles_cut(const struct sieve_job *job, struct sieve_report *report) {
+        report->needles_cut = true;
+        return job->content == CONTENT_STACKS ? 0 : -E2BIG;
+}
+
 static int on_container(void *userdata, const struct detection *d) {
         struct learner *l = userdata;
         const struct sweep_window *w = l->window;
@@ -97,7 +103,8 @@ static int on_container(void *userdata, const struct detection *d) {
         r = plan_erase(l->plan, from, MIN(d->size, end - from), REASON_DETECTED);
         if (r < 0)
                 return r;
-        return containers_add(l->containers, w->bytes + d->start, d->size);
+        r = containers_add(l->containers, w->bytes + d->start, d->size);
+        return r == -E2BIG ? needles_cut(l->job, l->report) : r;
 }
 
 static int learn_window(void *userdata, const struct sweep_window *w) {
@@ -134,22 +141,24 @@ static int learn_pass(struct learner *l) {
 }
 
 /* *ret_new: does the set hold a needle that no pass has hunted yet? */
-static int add_needles(struct needle_set *needles, const struct containers *containers,
-                       bool *ret_new) {
-        size_t before = needle_set_count(needles);
+static int add_needles(const struct sieve_job *job, const struct containers *containers,
+                       struct sieve_report *report, bool *ret_new) {
+        size_t before = needle_set_count(job->needles);
 
         for (size_t i = 0; i < containers->n; i++) {
                 unsigned flags = 0;
-                int r = needle_set_add_file(needles, containers->items[i].bytes,
+                int r = needle_set_add_file(job->needles, containers->items[i].bytes,
                                             containers->items[i].size, SIEVE_ORIGIN_DETECTED,
                                             &flags);
 
                 if (r < 0)
                         return r;
                 if (flags & NEEDLE_LARGE)
-                        return -E2BIG;
+                        r = needles_cut(job, report);
+                if (r < 0)
+                        return r;
         }
-        *ret_new = needle_set_count(needles) > before;
+        *ret_new = needle_set_count(job->needles) > before;
         return 0;
 }
 
@@ -164,7 +173,7 @@ int learn_run(const struct sieve_job *job, struct plan *plan, struct sieve_repor
         r = learn_pass(&l);
         if (r < 0)
                 return r;
-        r = add_needles(job->needles, &containers, &more);
+        r = add_needles(job, &containers, report, &more);
         if (r < 0 || !more)
                 return r;
         l.containers = NULL;

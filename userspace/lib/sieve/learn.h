@@ -8,9 +8,11 @@
 #include "sieve/plan.h"
 #include "sieve/sieve.h"
 
-#define LEARN_CONTAINERS_MAX 4096U /* different key containers of one core: else -E2BIG */
+#define LEARN_CONTAINERS_MAX                                                                       \
+        1024U /* different key containers of one core: their needles fit a set */
 
 /* Adds erasures to a plan that has its extents, and needles of detected keys to the job's set.
- * Sets hits, found, found_encrypted and memory_read of the report. 0, -E2BIG when there are more
- * containers or needles than the limits, -ENOMEM, or an error of the source. */
+ * Sets hits, found, found_encrypted and memory_read of the report. When there are more containers
+ * or needles than the limits it sets needles_cut: with content `stacks` the rest is not hunted,
+ * else -E2BIG. Or -ENOMEM, -E2BIG of the plan, an error of the source. */
 int learn_run(const struct sieve_job *job, struct plan *plan, struct sieve_report *report);

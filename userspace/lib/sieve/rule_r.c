@@ -125,6 +125,10 @@ void rule_r_free(struct rule_r *rule) {
         free(rule);
 }
 
+bool rule_r_unhunted(const struct rule_r *rule) {
+        return rule->strings.unhunted;
+}
+
 /* Bytes of the word at `address` that stay because of where they are, one bit each. */
 static uint8_t kept_bytes(const struct rule_r *rule, uint64_t address) {
         const struct range *next = range_set_next(&rule->keep, address);

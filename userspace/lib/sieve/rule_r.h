@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/head.h"
@@ -31,11 +32,19 @@ int rule_r_new(const struct core_head *head, const struct core_notes *notes, str
                struct rule_r **ret);
 void rule_r_free(struct rule_r *rule);
 
+/* Was there a value that found no room among the needles? Copies of it elsewhere are not hunted. */
+bool rule_r_unhunted(const struct rule_r *rule);
+
 /* Finds the stacks and adds every erasure of the rule to the plan, which already has its extents
  * and must outlive the rule. `content` is CONTENT_REDACT or CONTENT_STACKS. Once per rule. */
 int rule_r_plan(struct rule_r *rule, enum content content, struct plan *plan);
 
 /* Does a block, as it is about to be written, hold a stack word that the rule would erase?
  * Memory shared with a process that runs on may change between learn and emit. 0 or -EBADMSG.
+ *
+ * A word of which the plan erased a part is not judged: once a needle that ends in it is gone,
+ * what is left of a pointer looks like no pointer. So up to 7 bytes of each such word may change
+ * unseen, and up to 14 in a row where two of them meet: fewer than FRAGMENT_SIZE, and bytes of a
+ * needle are no matter of this check, for recheck.h hunts these everywhere.
  * `buf` stands at file offset `offset`, 8-aligned, after plan_apply(); the plan is frozen. */
 int rule_r_check(const struct rule_r *rule, uint64_t offset, const uint8_t *buf, size_t n);

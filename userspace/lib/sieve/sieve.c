@@ -61,23 +61,28 @@ static int learn_and_emit(const struct sieve_job *job, struct plan *plan, const 
         return emit_run(&emit, report);
 }
 
-static int run_redact(const struct sieve_job *job, struct sieve_report *report) {
+static int run_redact(const struct sieve_job *asked, struct sieve_report *report) {
         _cleanup_(cleanup_plan) struct plan *plan = NULL;
         _cleanup_(cleanup_rule_r) struct rule_r *rule = NULL;
+        struct sieve_job job = *asked;
         int r;
 
-        enter(job, STAGE_PLAN);
-        r = start_plan(job, &plan);
+        enter(&job, STAGE_PLAN);
+        r = start_plan(&job, &plan);
         if (r < 0)
                 return r;
-        r = rule_r_new(job->head, job->notes, job->source, job->environment, job->needles,
+        r = rule_r_new(job.head, job.notes, job.source, job.environment, job.needles,
                        SIEVE_ORIGIN_VALUES, &rule);
         if (r < 0)
                 return r;
-        r = rule_r_plan(rule, job->content, plan);
+        if (rule_r_unhunted(rule)) {
+                report->needles_cut = true;
+                job.content = CONTENT_STACKS;
+        }
+        r = rule_r_plan(rule, job.content, plan);
         if (r < 0)
                 return r;
-        return learn_and_emit(job, plan, rule, report);
+        return learn_and_emit(&job, plan, rule, report);
 }
 
 /* Optimism: almost every untagged core holds no key at all, and is written while the detectors
@@ -125,6 +130,7 @@ static int run_detect(const struct sieve_job *job, struct sieve_report *report) 
 
 int sieve_run(const struct sieve_job *job, struct sieve_report *ret) {
         struct sieve_report report = { 0 };
+        struct sieve_job stricter = *job;
         int r;
 
         switch (job->content) {
@@ -137,6 +143,12 @@ int sieve_run(const struct sieve_job *job, struct sieve_report *ret) {
                 break;
         default:
                 r = -EINVAL; /* `refuse` keeps no memory: the helper never gets here */
+        }
+        if (r == -E2BIG && report.needles_cut && job->content < CONTENT_STACKS) {
+                /* Nothing was written yet: learning comes first wherever needles are added. */
+                stricter.content = CONTENT_STACKS;
+                report = (struct sieve_report){ .needles_cut = true };
+                r = run_redact(&stricter, &report);
         }
         if (r < 0)
                 return r;

@@ -5,6 +5,9 @@
  *     unwind   raw against redacted
  *     emit     pull again, erase, recheck, compress
  *
+ * Whatever finds no room among the needles cannot be hunted: such a dump keeps stacks only,
+ * whichever content was asked for.
+ *
  * Content `detect` tries learn and emit in one pass: only when a detector fires is the output
  * dropped and the dump done again in two.
  */
@@ -61,6 +64,7 @@ struct sieve_report {
         uint64_t found_encrypted;
         uint64_t core_size;   /* bytes of the ELF core, uncompressed */
         uint64_t memory_read; /* bytes pulled in the last pass */
+        bool needles_cut;     /* more needles than a set holds: content became `stacks` */
         struct unwind_result unwind;
 };
 
