@@ -8,11 +8,14 @@ TAP on stdout.
 """
 
 import base64
+import errno
 import json
 import os
+import resource
 import secrets
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 
@@ -20,7 +23,7 @@ LIB = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 
 sys.path.insert(0, LIB)
 sys.dont_write_bytecode = True
 from crash import BUILD, Sieve, read, wait_for, write  # noqa: E402
-from place import POLICY, SOAK, Place, Wrong, run  # noqa: E402
+from place import POLICY, SOAK, VICTIM, Place, Wrong, run  # noqa: E402
 
 PINS = "/sys/fs/bpf/coresieve/v1"
 
@@ -257,6 +260,101 @@ def comm_of_any_bytes(place):
             raise Wrong(f"comm {name!r} is recorded as {comm!r}")
 
 
+SUID_DUMPABLE = "/proc/sys/fs/suid_dumpable"
+CORE_DUMPED = 0x80              # of a wait status
+
+# A whole ELFCLASS32 program: write(1, "ready\n", 6), then pause() for ever, by int 0x80.
+ELF32_AT = 0x08048000
+ELF32_CODE = bytes.fromhex("b804000000bb01000000b97b800408ba06000000cd80b81d000000cd80ebf7")
+ELF32 = (struct.pack("<16sHHIIIIIHHHHHH", b"\x7fELF\x01\x01\x01", 2, 3, 1, ELF32_AT + 84, 52, 0, 0,
+                     52, 32, 1, 0, 0, 0) +
+         struct.pack("<8I", 1, 0, ELF32_AT, ELF32_AT, 84 + 39 + 6, 84 + 39 + 6, 5, 0x1000) +
+         ELF32_CODE.ljust(39, b"\x90") + b"ready\n")
+
+
+def start(path, *arguments, **more):
+    """Any program that says `ready`, with no limit on its core."""
+    def unlimited():
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
+    process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, preexec_fn=unlimited,
+                               **more)
+    if process.stdout.readline() != b"ready\n":
+        raise Wrong(f"{path} did not start")
+    return process
+
+
+def die(place, process):
+    before = place.dumps()
+    os.kill(process.pid, signal.SIGSEGV)
+    process.wait()
+    return place.outcome(process.pid, before)
+
+
+def elf32(place):
+    """Not understood yet: its memory is refused, its crash is not forgotten."""
+    program = os.path.join(place.sieve.dir, "elf32")
+    with open(program, "wb") as f:
+        f.write(ELF32)
+    os.chmod(program, 0o755)
+    try:
+        process = start(program)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        print("# no 32-bit programs on this kernel", flush=True)
+        return
+    record, dumps = die(place, process)
+    if dumps or record["verdict"]["content"] != "refuse" or \
+            record["verdict"]["causes"] != ["core-foreign"]:
+        raise Wrong(f"{record['verdict']} {dumps}")
+
+
+def main_thread_dead(place):
+    """/proc/PID shows no memory then; the thread that crashed still has it."""
+    process = place.victim("leaderless")
+    wait_for("the main thread's end",
+             lambda: read(f"/proc/{process.pid}/stat").rpartition(")")[2].split()[0] == "Z")
+    record, dumps = die(place, process)
+    if record["tid"] == record["pid"] or not dumps or record["verdict"]["content"] != "redact":
+        raise Wrong(f"{record}")
+    if record["tag"]["state"] != "tagged" or record["comm"] != "victim":
+        raise Wrong(f"{record['comm']} {record['tag']}")
+    place.check_clean(record)
+
+
+def dumpable_2(place):
+    """A set-uid program: the kernel dumps it for root only, and the store is root's."""
+    program = os.path.join(place.sieve.dir, "setuid")
+    shutil.copy(VICTIM, program)
+    os.chmod(program, 0o4755)
+    old = read(SUID_DUMPABLE)
+    write(SUID_DUMPABLE, "2")
+    try:
+        process = start(program, place.key, user="nobody", cwd="/")
+        record, dumps = die(place, process)
+    finally:
+        write(SUID_DUMPABLE, old)
+    if record["dump_mode"] != 2 or not dumps or record["verdict"]["content"] != "redact":
+        raise Wrong(f"{record}")
+    place.check_clean(record)
+
+
+def no_helper(place):
+    """RLIMIT_CORE=1 and PR_SET_DUMPABLE 0: the kernel starts no helper, and there is no dump. No
+    record either, until there is a ledger in the kernel (`status` says so)."""
+    for how in ("rlimit1", "undumpable"):
+        before = place.dumps()
+        process = place.victim(how)
+        os.kill(process.pid, signal.SIGSEGV)
+        _, status = os.waitpid(process.pid, 0)
+        if status & CORE_DUMPED:
+            raise Wrong(f"{how}: the kernel says that it dumped")
+        wait_for("the end of every helper", lambda: not place.at_work())
+        if place.records(process.pid) or place.dumps() - before:
+            raise Wrong(f"{how}: {place.records(process.pid)} {place.dumps() - before}")
+    place.expect_kept()         # the next one is none of theirs
+
+
 def storm(place):
     """More crashes at once than helpers may be at work: each has its one record."""
     before = place.dumps()
@@ -280,7 +378,7 @@ FAULTS = [works, maps_unpinned, links_detached, each_link_detached, canary_repla
           policy_missing, store_missing, store_read_only,
           store_full, store_over_limit, store_world_writable, store_is_a_link, log_disk_full,
           log_is_a_fifo, worker_missing, key_rotated, key_unlinked, disagree, rlimit_zero,
-          comm_of_any_bytes, storm]
+          comm_of_any_bytes, elf32, main_thread_dead, dumpable_2, no_helper, storm]
 
 
 def faults(only):

@@ -163,6 +163,14 @@ has_root() {
 END
 }
 
+@test "tmpfiles.d makes the directories that install makes" {
+  local made planned
+  made=$(sed -n '/^add_directories/,/^}/p' "$TREE/scripts/install" | grep -oE '/(var|run)[^ ]*' | sort)
+  planned=$(awk '$1 == "d" && $3 == "0700" && $4 == "root" && $5 == "root" { print $2 }' \
+    "$TREE/userspace/etc/tmpfiles.d/coresieve.conf" | sort)
+  [ -n "$made" ] && [ "$made" = "$planned" ]
+}
+
 @test "install on a host: without systemd-sysusers useradd makes the same user" {
   has_root
   # shellcheck disable=SC2016

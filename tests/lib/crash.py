@@ -89,7 +89,6 @@ class Sieve:
             os.makedirs(os.path.join(self.root, d))
         write(os.path.join(self.root, "etc/coresieve/policy.conf"),
               self.policy.replace("{dir}", self.dir))
-        os.makedirs(os.path.join(self.root, "var/lib/coresieve/dumps"), mode=0o700)
         # The worker's user is looked up below the root: the host's own passwd stays as it is.
         uid = next(u for u in range(60999, 60000, -1) if not self.taken(u))
         write(os.path.join(self.root, "etc/passwd"),

@@ -67,7 +67,6 @@ class Place:
     def __init__(self, sieve):
         self.sieve, self.root = sieve, sieve.root
         keys = os.path.join(sieve.dir, "keys")
-        os.makedirs(os.path.join(self.root, "var/log/coresieve"), mode=0o700, exist_ok=True)
         os.makedirs(keys, exist_ok=True)
         self.key, _ = certificate(keys, "test", "ec")
         self.store = os.path.join(self.root, "var/lib/coresieve/dumps")

@@ -1,9 +1,10 @@
 /* victim: reads a secret file and waits to be killed.
  *
- *     victim FILE [comm HEX | sharer | rlimit0 | rlimit1 | undumpable | threads N]
+ *     victim FILE [comm HEX | sharer | rlimit0 | rlimit1 | undumpable | threads N | leaderless]
  *
  * comm: takes any bytes as its name. sharer: a CLONE_VM process keeps copying the secret to new
- * places while the first one dies. undumpable: PR_SET_DUMPABLE 0. Prints "ready".
+ * places while the first one dies. undumpable: PR_SET_DUMPABLE 0. leaderless: the main thread
+ * ends, another lives on. Prints "ready".
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -89,9 +90,15 @@ int main(int argc, char **argv) {
 
                 for (int i = atoi(argv[3]); i > 0; i--)
                         pthread_create(&thread, NULL, sleep_on, NULL);
+        } else if (strcmp(what, "leaderless") == 0) {
+                pthread_t thread;
+
+                pthread_create(&thread, NULL, sleep_on, NULL);
         }
         puts("ready");
         fflush(stdout);
+        if (strcmp(what, "leaderless") == 0)
+                pthread_exit(NULL);
         pause();
         return 0;
 }
