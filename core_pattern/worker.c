@@ -7,10 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/io.h"
 #include "core/head.h"
 #include "core/note.h"
@@ -20,8 +20,6 @@
 #include "secret/needle.h"
 #include "sieve/sieve.h"
 #include "sieve/source.h"
-
-#define NS_PER_SEC 1000000000ULL
 
 DEFINE_CLEANUP(head, struct core_head, core_head_free)
 DEFINE_CLEANUP(notes, struct core_notes, core_notes_free)
@@ -35,17 +33,10 @@ struct worker {
         uint64_t stage_start_ns;
 };
 
-static uint64_t now_ns(void) {
-        struct timespec now = { 0 };
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &now); /* fails only for a clock that is none */
-        return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* Also called by the sieve: whatever ends the worker, the answer says in which stage. */
 static void stage_enter(void *userdata, enum stage stage) {
         struct worker *w = userdata;
-        uint64_t now = now_ns();
+        uint64_t now = clock_now_ns();
 
         w->result.duration_ns[w->result.stage] += now - w->stage_start_ns;
         w->result.stage = stage;
@@ -204,7 +195,7 @@ int main(void) {
         static struct worker w; /* too large for the stack it would share with a core's parser */
         int r;
 
-        w.stage_start_ns = now_ns();
+        w.stage_start_ns = clock_now_ns();
         if (brief_read(&w) < 0)
                 return WORKER_EXIT_NO_BRIEF;
         w.result = (struct worker_result){

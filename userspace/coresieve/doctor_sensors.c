@@ -183,13 +183,23 @@ static void policy_examine(struct doctor *d, const struct tagmap *map,
 
 /* --------------------------------------------------------------------------------------------- */
 
+/* The reasons of tagmap.h end with the remedy. */
+static void why_say(struct doctor *d, const char *why) {
+        const char *colon = strrchr(why, ':');
+
+        if (colon)
+                doctor_say(d, HEALTH_BAD, "sensors", colon + 2, "%.*s", (int)(colon - why), why);
+        else
+                doctor_say(d, HEALTH_BAD, "sensors", enable, "%s", why);
+}
+
 void doctor_sensors(struct doctor *d, const struct policy *policy) {
         _cleanup_(cleanup_tagmap) struct tagmap *map = NULL;
         const char *why;
 
         backend_describe(d);
         if (tagmap_open_unproved(&map, &why) < 0) {
-                doctor_say(d, HEALTH_BAD, "sensors", enable, "%s", why);
+                why_say(d, why);
                 return;
         }
         links_examine(d, map);
