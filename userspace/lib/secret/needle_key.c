@@ -1,8 +1,8 @@
 /* needle_key: from a parsed private key to every number that is equal to it.
  *
  * A process may hold numbers that stand in no file: d modulo the other of lcm and phi, the
- * inverse of the other prime, residues that Montgomery arithmetic precomputes per prime
- * (FACTS: forms). gcd(2^k - residue, n) gives the prime back, so each of them is the key.
+ * inverse of the other prime, residues that Montgomery arithmetic precomputes per prime.
+ * gcd(2^k - residue, n) gives the prime back, so each of them is the key.
  */
 
 #include <errno.h>

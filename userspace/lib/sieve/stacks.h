@@ -1,7 +1,7 @@
 /* stacks: which segments of a core hold a stack, and how deep each is in use.
  *
  * The writable segment of every thread's stack pointer and that of the initial stack; then those
- * that signal frames on them interrupted, which are found by looking (FACTS 6), and again from
+ * that signal frames on them interrupted, which are found by looking, and again from
  * there. A thread whose stack pointer points nowhere gives the segments of its frame pointer
  * and of its thread block instead: somewhere there its stack must be.
  */
