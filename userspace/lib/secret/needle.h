@@ -18,8 +18,8 @@
 #define NEEDLES_MAX 65536U
 #define NEEDLE_BYTES_MAX (16U << 20) /* of all needles of a set together */
 
-/* How a secret lies in memory. The table in needle_forms.c is the one place that knows the forms; the
- * radix of digit forms is a parameter there. */
+/* How a secret lies in memory. The table in needle_forms.c is the one place that knows the forms;
+ * the radix of digit forms is a parameter there. */
 enum form {
         FORM_PLAIN, /* the file's or value's own bytes */
         FORM_BIG_ENDIAN,

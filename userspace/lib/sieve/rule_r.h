@@ -1,9 +1,9 @@
 /* rule_r: which bytes of notes, registers and stacks a backtrace does not need.
  *
  * Rule R was found on 174 cores and 85,000 frames: with it gdb, eu-stack and lldb show the
- * same frames as for the raw core. It erases registers, vector state, arguments,
- * environment values and stack words, and for content `stacks` everything but what unwinding
- * needs. It never reads a path.
+ * same frames as for the raw core. It erases registers, vector state, arguments, environment
+ * values and stack words, and for content `stacks` everything but what unwinding needs. It never
+ * reads a path.
  */
 #pragma once
 

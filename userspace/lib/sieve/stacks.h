@@ -1,9 +1,9 @@
 /* stacks: which segments of a core hold a stack, and how deep each is in use.
  *
  * The writable segment of every thread's stack pointer and that of the initial stack; then those
- * that signal frames on them interrupted, which are found by looking, and again from
- * there. A thread whose stack pointer points nowhere gives the segments of its frame pointer
- * and of its thread block instead: somewhere there its stack must be.
+ * that signal frames on them interrupted, which are found by looking, and again from there. A
+ * thread whose stack pointer points nowhere gives the segments of its frame pointer and of its
+ * thread block instead: somewhere there its stack must be.
  */
 #pragma once
 
