@@ -243,14 +243,21 @@ static const struct run_case {
           SIGKILL },
 };
 
+#define STRAY_LOW 50   /* below where spawn.c parks descriptors, and above the worker's own */
+#define STRAY_HIGH 200 /* above */
+
 static void outcomes_are_told_apart(void **state) {
         const struct run_case *c = *state;
         struct worker_outcome outcome;
         int out = open("/tmp", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+        /* What somebody forgot to close on exec must not reach the worker, wherever it stands. */
+        int low = fcntl(out, F_DUPFD, STRAY_LOW), high = fcntl(out, F_DUPFD, STRAY_HIGH);
         uint64_t start = clock_now_ns();
 
-        assert_true(out >= 0);
+        assert_true(out >= 0 && low >= STRAY_LOW && high >= STRAY_HIGH);
         run_with(c->behaviour, c->ms, out, &outcome);
+        assert_int_equal(close(low), 0);
+        assert_int_equal(close(high), 0);
         assert_true(clock_now_ns() - start < 15000 * NS_PER_MS);
         assert_true(outcome.causes == c->causes);
         assert_int_equal(outcome.answered, c->answered);
