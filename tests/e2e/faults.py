@@ -260,6 +260,19 @@ def comm_of_any_bytes(place):
             raise Wrong(f"comm {name!r} is recorded as {comm!r}")
 
 
+def foreign_holder(place):
+    """Holder= is about who may have a secret: the record of any other says so, and `list` too."""
+    write(place.policy, POLICY.replace("{dir}", place.sieve.dir) +
+          f"Holder=/usr/sbin/nginx\n[Process victim]\nExe={VICTIM}\n")
+    place.sieve.enable()
+    record, _ = place.crash()
+    if record["tag"]["labels"] != [{"label": "test", "rule": "secret", "holder": "foreign"},
+                                   {"label": "victim", "rule": "process", "holder": None}]:
+        raise Wrong(f"{record['tag']}")
+    if "FOREIGN HOLDER of test" not in place.sieve.command("list").stdout:
+        raise Wrong(place.sieve.command("list").stdout)
+
+
 SUID_DUMPABLE = "/proc/sys/fs/suid_dumpable"
 CORE_DUMPED = 0x80              # of a wait status
 
@@ -378,7 +391,7 @@ FAULTS = [works, maps_unpinned, links_detached, each_link_detached, canary_repla
           policy_missing, store_missing, store_read_only,
           store_full, store_over_limit, store_world_writable, store_is_a_link, log_disk_full,
           log_is_a_fifo, worker_missing, key_rotated, key_unlinked, disagree, rlimit_zero,
-          comm_of_any_bytes, elf32, main_thread_dead, dumpable_2, no_helper, storm]
+          comm_of_any_bytes, foreign_holder, elf32, main_thread_dead, dumpable_2, no_helper, storm]
 
 
 def faults(only):

@@ -6,8 +6,8 @@
  *     main ROLE OFFSET      file offset of main() in the program of ROLE: counting starts there
  *     do ROLE N ACTION ARG  at the Nth system call of ROLE (1 is the first)
  * ROLE: helper; spawn (its child before exec); worker.
- * ACTION: error ERRNO, the call does not happen and fails; fail-flush ERRNO, the same if it is
- *         fsync or fdatasync; signal SIGNO, sent to the process;
+ * ACTION: error ERRNO, the call does not happen and fails; fail-flush ERRNO, the same, and N
+ *         counts only fsync and fdatasync; signal SIGNO, sent to the process;
  *         victim SIGNO, sent to the dying process; call NAME, another system call happens instead
  *         (open socket execve ptrace fork process_vm_readv kill); pause MS, the call waits.
  *
@@ -53,7 +53,7 @@ struct plan {
 };
 
 static struct tracee tracees[TRACEES_MAX];
-static unsigned counts[_ROLE_MAX];
+static unsigned counts[_ROLE_MAX], flushes;
 static pid_t victim;
 
 static void note(const char *format, ...) {
@@ -154,9 +154,6 @@ static void meddle(struct tracee *t, const struct plan *plan) {
         struct user_regs_struct regs;
 
         ptrace(PTRACE_GETREGS, t->pid, 0, &regs);
-        if (strcmp(plan->action, "fail-flush") == 0 && regs.orig_rax != SYS_fsync &&
-            regs.orig_rax != SYS_fdatasync)
-                return;
         note("did %s %u %lld %d\n", role_names[t->role], plan->n, (long long)regs.orig_rax, t->pid);
         if (strcmp(plan->action, "error") == 0 || strcmp(plan->action, "fail-flush") == 0) {
                 regs.orig_rax = SYS_read;
@@ -176,12 +173,28 @@ static void meddle(struct tracee *t, const struct plan *plan) {
         }
 }
 
+/* Is this call one that the plan counts, and the one it means? */
+static int is_meant(const struct tracee *t, const struct plan *plan) {
+        struct user_regs_struct regs;
+
+        if (t->role != plan->role)
+                return 0;
+        if (strcmp(plan->action, "fail-flush") != 0)
+                return counts[t->role] == plan->n;
+        ptrace(PTRACE_GETREGS, t->pid, 0, &regs);
+        return (regs.orig_rax == SYS_fsync || regs.orig_rax == SYS_fdatasync) &&
+               ++flushes == plan->n;
+}
+
 static void at_call(struct tracee *t, const struct plan *plan) {
         struct user_regs_struct regs;
 
         t->inside = !t->inside;
-        if (t->inside && t->counting && ++counts[t->role] == plan->n && t->role == plan->role)
-                meddle(t, plan);
+        if (t->inside && t->counting) {
+                counts[t->role]++;
+                if (is_meant(t, plan))
+                        meddle(t, plan);
+        }
         if (!t->inside && t->replaced) {
                 ptrace(PTRACE_GETREGS, t->pid, 0, &regs);
                 regs.rax = (unsigned long)-t->replaced;
