@@ -262,8 +262,46 @@ static void every_stage_has_a_name_and_no_other_number_has(void **state) {
         assert_string_equal(stage_to_string(_STAGE_MAX), "unknown");
 }
 
+/* memfd_create("<token>"), a file named after a user's secret: NT_FILE repeats the name, and no
+ * debugger needs it. */
+static void only_the_names_of_code_are_spared(void **state) {
+        static const char data[] = "/memfd:s3cr3t-t0k3n-of-32-characters (deleted)";
+        static const char code[] = "/usr/lib/s3cr3t-t0k3n-of-32-characters.so";
+        static const char token[] = "s3cr3t-t0k3n-of-32-characters";
+        const struct builder_segment segments[] = {
+                { .address = 0x400000, .file_size = PAGE, .flags = PF_R, .file = code },
+                { .address = 0x401000, .file_size = PAGE, .flags = PF_R | PF_X, .file = code },
+                { .address = HEAP, .file_size = PAGE, .file = data },
+                { .address = STACK, .file_size = STACK_SIZE },
+        };
+        _cleanup_scene_ struct scene s = {
+                .b = { .fd = -1, .rsp = STACK + STACK_SIZE / 2, .rip = 0x401000 },
+                .out = memfd_create("out", MFD_CLOEXEC),
+        };
+        uint8_t head[2 * PAGE] = { 0 };
+        uint64_t ranges;
+        size_t n;
+
+        (void)state;
+        assert_int_equal(needle_set_new(&s.needles), 0);
+        assert_int_equal(
+                needle_set_add(s.needles, (const uint8_t *)token, strlen(token), FORM_PLAIN, 0), 0);
+        builder_make(&s.b, segments, ARRAY_SIZE(segments));
+        assert_int_equal(source_new_file(s.b.head, s.b.notes, s.b.fd, &s.b.source), 0);
+        assert_int_equal(scene_run(&s, CONTENT_REDACT), 0);
+        assert_written(&s, CONTENT_REDACT, &ranges);
+
+        n = s.b.head->size < sizeof(head) ? s.b.head->size : sizeof(head);
+        assert_int_equal(io_pread(s.out, head, n, 0), n);
+        assert_non_null(memmem(head, n, code, sizeof(code)));
+        assert_null(memmem(head, n, data, sizeof(data)));
+        assert_null(memmem(head, n, "memfd:s3cr3t", strlen("memfd:s3cr3t")));
+        assert_non_null(memmem(head, n, "memfd:", strlen("memfd:")));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(only_the_names_of_code_are_spared),
                 cmocka_unit_test(a_core_without_keys_is_read_once_and_stays_as_it_is),
                 cmocka_unit_test(a_detected_key_starts_a_second_attempt_that_erases_it),
                 cmocka_unit_test(needles_make_two_passes_at_any_content),

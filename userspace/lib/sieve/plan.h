@@ -16,7 +16,7 @@
 #define PLAN_EXTENTS_MAX (1U << 22)
 #define PLAN_ERASURES_MAX (1U << 22) /* before freezing, neighbours joined; over it -E2BIG */
 #define PLAN_RANGES_MAX (1U << 23)   /* after freezing: an erasure over many extents is many */
-#define PLAN_SPARES_MAX 16U          /* spared ranges, the plan's own included */
+#define PLAN_SPARES_MAX 512U         /* spared ranges, the plan's own included */
 
 struct extent { /* file offsets, inside PT_LOADs, rising, not touching */
         uint64_t offset, size;

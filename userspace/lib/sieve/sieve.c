@@ -1,5 +1,6 @@
 #include "sieve/sieve.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,45 @@ static void enter(const struct sieve_job *job, enum stage stage) {
                 job->enter(job->userdata, stage);
 }
 
+/* How many entries of NT_FILE from `first` on are parts of one file; *ret_module: is it code? */
+static size_t file_parts(const struct sieve_job *job, size_t first, bool *ret_module) {
+        const struct core_notes *notes = job->notes;
+        size_t i = first;
+
+        *ret_module = false;
+        for (; i < notes->n_files && strcmp(notes->files[i].name, notes->files[first].name) == 0;
+             i++) {
+                const struct segment *s = core_segment_at(job->head, notes->files[i].start);
+
+                *ret_module = *ret_module || (s && (s->flags & PF_X));
+        }
+        return i - first;
+}
+
+/* Debuggers open the programs and libraries that NT_FILE names, and nothing else: a secret in the
+ * name of a memfd or of a mapped data file goes like any other. */
+static int spare_modules(const struct sieve_job *job, struct plan *plan) {
+        const struct core_notes *notes = job->notes;
+        uint64_t at = notes->names_offset;
+
+        for (size_t i = 0, n; i < notes->n_files; i += n) {
+                uint64_t size = 0;
+                bool module;
+
+                n = file_parts(job, i, &module);
+                for (size_t k = 0; k < n; k++)
+                        size += strlen(notes->files[i + k].name) + 1;
+                if (module) {
+                        int r = plan_spare(plan, at, size);
+
+                        if (r < 0)
+                                return r == -E2BIG ? 0 : r; /* the rest may be erased, then */
+                }
+                at += size;
+        }
+        return 0;
+}
+
 /* A plan that knows what is there and what must stay whatever is found. */
 static int start_plan(const struct sieve_job *job, struct plan **ret) {
         _cleanup_(cleanup_plan) struct plan *plan = NULL;
@@ -27,7 +67,7 @@ static int start_plan(const struct sieve_job *job, struct plan **ret) {
         r = plan_new(job->head, &plan);
         if (r < 0)
                 return r;
-        r = plan_spare(plan, job->notes->names_offset, job->notes->names_size);
+        r = spare_modules(job, plan);
         if (r < 0)
                 return r;
         r = source_add_extents(job->source, plan);
