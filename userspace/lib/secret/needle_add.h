@@ -1,6 +1,7 @@
 /* needle_add: how the sources of needle_* put bytes into a set. Inside of secret/ only. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,10 +21,12 @@ int needle_add_number(struct needle_set *set, const uint8_t *bytes, size_t size,
 int needle_add_computed(struct needle_set *set, const uint8_t *bytes, size_t size, enum form form,
                         uint16_t origin);
 
-/* Bytes in hex and base64; text in UTF-16, base64, hex, and escaped where that differs. Both add
+/* Bytes in hex and base64; text in UTF-16,
+ * UTF-32, base64, hex, and with `escapes` as libraries escape it, where that differs. Both add
  * the bytes as they are, too. */
 int needle_add_bytes(struct needle_set *set, const uint8_t *bytes, size_t size, uint16_t origin);
-int needle_add_text(struct needle_set *set, const uint8_t *text, size_t size, uint16_t origin);
+int needle_add_text(struct needle_set *set, const uint8_t *text, size_t size, bool escapes,
+                    uint16_t origin);
 
 /* A parsed private key: its numbers, what follows from them, its private run of the container.
  * Sets bits of *flags. */

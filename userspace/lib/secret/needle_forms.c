@@ -244,18 +244,12 @@ static const struct byte_form computed_forms[] = {
         FORM(MONTGOMERY52, write_digits, .bits = 52, .word = 8),
 };
 
-static int add_wide(struct needle_set *set, const uint8_t *text, size_t size, uint16_t origin) {
-        static const bool big_endian[] = { false, true };
-        int r = 0;
+static int add_wide(struct needle_set *set, const uint8_t *text, size_t size, bool big_endian,
+                    uint16_t origin) {
+        _cleanup_secret_buf_ struct secret_buf wide = { 0 };
+        int r = encode_utf16(&wide, text, size, big_endian);
 
-        for (size_t i = 0; i < ARRAY_SIZE(big_endian) && r == 0; i++) {
-                _cleanup_secret_buf_ struct secret_buf wide = { 0 };
-
-                r = encode_utf16(&wide, text, size, big_endian[i]);
-                if (r == 0)
-                        r = needle_set_add(set, wide.data, wide.size, FORM_UTF16, origin);
-        }
-        return r;
+        return r < 0 ? r : needle_set_add(set, wide.data, wide.size, FORM_UTF16, origin);
 }
 
 /* Texts of hex digits, base64 and escapes take part in strings of two-byte characters, too. */
@@ -281,7 +275,10 @@ static int add_forms(struct needle_set *set, const uint8_t *bytes, size_t size,
                         continue;
                 r = needle_set_add(set, buf.data, buf.size, forms[i].form, origin);
                 if (r == 0 && is_written_text(forms[i].form))
-                        r = add_wide(set, buf.data, buf.size, origin);
+                        r = add_wide(set, buf.data, buf.size, false, origin);
+                /* Escapes are many, and nobody was seen to write them big-endian. */
+                if (r == 0 && is_written_text(forms[i].form) && forms[i].form != FORM_ESCAPED)
+                        r = add_wide(set, buf.data, buf.size, true, origin);
                 if (r < 0)
                         return r;
         }
@@ -327,13 +324,14 @@ int needle_add_bytes(struct needle_set *set, const uint8_t *bytes, size_t size, 
         return add_forms(set, bytes, size, binary_forms, ARRAY_SIZE(binary_forms), origin);
 }
 
-int needle_add_text(struct needle_set *set, const uint8_t *text, size_t size, uint16_t origin) {
+int needle_add_text(struct needle_set *set, const uint8_t *text, size_t size, bool escapes,
+                    uint16_t origin) {
         int r;
 
         if (size < NEEDLE_SIZE_MIN)
                 return 0;
         r = add_forms(set, text, size, text_forms, ARRAY_SIZE(text_forms), origin);
-        if (r < 0)
+        if (r < 0 || !escapes)
                 return r;
         return add_forms(set, text, size, escaped_forms, ARRAY_SIZE(escaped_forms), origin);
 }

@@ -9,12 +9,15 @@
 #include "secret/needle_add.h"
 #include "secret/needle_words.h"
 
-#define DECODED_MIN 16U /* bytes that a hex or base64 value stands for, to be hunted themselves */
+#define LARGE_SIZE 4096U /* bytes of text: an .env file, not a list of a thousand entries */
+#define DECODED_MIN 16U  /* bytes that a hex or base64 value stands for, to be hunted themselves */
 
 struct adder {
         struct needle_set *set;
         uint16_t origin;
         bool lenient;
+        bool large; /* the text is over LARGE_SIZE */
+        bool plain; /* without escapes */
         unsigned *flags;
 };
 
@@ -60,7 +63,7 @@ static int add_value(const struct adder *adder, struct text t) {
                         *adder->flags |= NEEDLE_TOO_SHORT;
                 return 0;
         }
-        r = needle_add_text(adder->set, t.at, t.size, adder->origin);
+        r = needle_add_text(adder->set, t.at, t.size, !adder->plain, adder->origin);
         return r < 0 ? r : add_decoded(adder, t);
 }
 
@@ -329,6 +332,9 @@ static int add_line(const struct adder *adder, struct text line) {
         separator = find_separator(line);
         if (separator == line.size ||
             !text_is_path(text_unquote(without_end(text_from(line, separator + 1))))) {
+                /* The value is hunted by itself in all its escapes: of a long file, the line about
+                 * it need not be, or the set is full too soon. */
+                lenient.plain = adder->large && separator < line.size;
                 r = add_value(&lenient, line);
                 if (r < 0)
                         return r;
@@ -338,7 +344,9 @@ static int add_line(const struct adder *adder, struct text line) {
 
 int needle_add_lines(struct needle_set *set, const uint8_t *text, size_t size, bool lenient,
                      uint16_t origin, unsigned *flags) {
-        struct adder adder = { .set = set, .origin = origin, .lenient = lenient };
+        struct adder adder = {
+                .set = set, .origin = origin, .lenient = lenient, .large = size > LARGE_SIZE
+        };
         struct text left = { text, size };
 
         adder.flags = flags;
