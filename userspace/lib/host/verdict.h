@@ -1,5 +1,5 @@
-/* verdict: what becomes of a crash, and every cause that made it stricter than the default, in words
- * a record can carry.
+/* verdict: what becomes of a crash, and every cause that made it stricter than the default, in
+ * words a record can carry.
  *
  * decide.h makes it from what is known before the worker exists; whatever is found out later (a
  * needle that is missing, a worker that failed, no room) can only raise it.
