@@ -115,6 +115,13 @@ LIST = [
     ("a key file that changes while it is hunted is noticed", "core_pattern/needle_files.c",
      "                        return -ESTALE;", "                        return 0;",
      *unit("core_pattern/test_needle_files", "*written_to*")),
+    ("what only the process has at a rule's path was not proved unread",
+     "core_pattern/needle_search.c", "if (r == -ENODATA || (r == 0 && watched))",
+     "if (r == -ENODATA || r == 0 || watched)",
+     *unit("core_pattern/test_needle_files", "*only the process has*")),
+    ("a secret that finds no room among the needles costs the memory",
+     "userspace/lib/sieve/sieve.c", "                job.content = CONTENT_STACKS;\n", "",
+     *unit("sieve/test_rule_r_strings", "a_full_set*")),
 
     # --- P2: fail closed --------------------------------------------------------------------------
     ("the identity of the stream is compared", "core_pattern/worker.c",
