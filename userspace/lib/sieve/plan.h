@@ -44,7 +44,7 @@ const struct extent *plan_extents(const struct plan *plan, size_t *ret_n);
  * cuts every range to head and extents. */
 int plan_erase(struct plan *plan, uint64_t offset, uint64_t size, enum reason reason);
 
-/* A range that needles must not touch: NT_FILE's path strings, without which no debugger finds
+/* A range that needles must not touch: NT_FILE's names of modules, without which no debugger finds
  * a module. Erasures of REASON_NEEDLE and REASON_DETECTED are cut around it when freezing. 0,
  * -E2BIG, -EROFS, -ERANGE as above. */
 int plan_spare(struct plan *plan, uint64_t offset, uint64_t size);
