@@ -9,15 +9,15 @@
 
 int array_grow(void *array, size_t *room, size_t n, size_t max, size_t size) {
         size_t more = *room ? *room * 2 : ROOM_FIRST;
-        void *grown;
+        void *old, *grown;
 
         if (n >= max)
                 return -E2BIG;
         if (n < *room)
                 return 0;
         more = MIN(more, max);
-        memcpy(&grown, array, sizeof(grown)); /* whatever type it points to */
-        grown = reallocarray(grown, more, size);
+        memcpy(&old, array, sizeof(old)); /* whatever type it points to */
+        grown = reallocarray(old, more, size);
         if (!grown)
                 return -ENOMEM;
         memcpy(array, &grown, sizeof(grown));
