@@ -58,10 +58,10 @@ def cells(core, target):
         _, result = tool("leakcheck.py", "--key", path, core)
         for form, count in result["forms"].items():
             found[os.path.basename(path), form] = count
-    for text in target.texts:
+    for i, text in enumerate(target.texts):
         _, result = tool("leakcheck.py", "--text", text, core)
         for form, count in result["forms"].items():
-            found["token", form] = count
+            found[f"text {i}", form] = count
     return found
 
 

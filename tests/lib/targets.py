@@ -240,6 +240,30 @@ while True:
         pass                                    # it never rests
 
 
+class PythonSettings(Python):
+    """Settings with secrets, read from a text file and held as programs hold them: parsed, in JSON,
+    in base64, in hexadecimal, in a URL."""
+
+    program = """
+import base64, json, sys, time, urllib.parse
+settings = dict(line.rstrip().split('=', 1) for line in open(sys.argv[1]))
+held = [json.dumps(settings), urllib.parse.quote(settings['PASSWORD']),
+        base64.b64encode(settings['TOKEN'].encode()), settings['TOKEN'].encode().hex(),
+        {'Authorization': 'Bearer ' + settings['TOKEN']}]
+print('ready', flush=True)
+while True:
+    held[0] = json.dumps(settings)
+    time.sleep(0.05)
+"""
+
+    def start(self):
+        path = os.path.join(self.keys, "settings.key")
+        self.texts = [secrets.token_urlsafe(32), 'p"' + secrets.token_urlsafe(18) + "/é%"]
+        write(path, f"TOKEN={self.texts[0]}\nPASSWORD={self.texts[1]}\n")
+        os.chmod(path, 0o600)
+        self.pid = self.spawn(PYTHON, "-c", self.program, path, env={"LC_ALL": "C.UTF-8"}).pid
+
+
 class Curl(Target):
     """A client certificate, a bearer token in argv, and a server that never answers."""
 
@@ -286,4 +310,4 @@ class Curl(Target):
         self.listener.close()
 
 
-ALL = [NginxWorker, NginxMaster, SServerRsa, SServerEc, Apache, Python, Curl]
+ALL = [NginxWorker, NginxMaster, SServerRsa, SServerEc, Apache, Python, PythonSettings, Curl]
