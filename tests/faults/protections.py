@@ -88,8 +88,9 @@ def unchanged(tree, chosen):
 
 
 def copy(tree):
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=TOP,
-                           check=True, stdout=subprocess.PIPE, text=True).stdout
+    names = subprocess.run(["git", "-c", f"safe.directory={TOP}", "ls-files", "-co",
+                            "--exclude-standard", "-z"],
+                           cwd=TOP, check=True, stdout=subprocess.PIPE, text=True).stdout
     for name in filter(None, names.split("\0")):
         source, target = os.path.join(TOP, name), os.path.join(tree, name)
         if not os.path.lexists(source):
