@@ -220,6 +220,7 @@ static void a_name_keeps_its_slashes_and_newlines(void **state) {
                 assert_true(a.pid >= 0);
                 if (a.pid == 0) {
                         (void)prctl(PR_SET_NAME, names[i]);
+                        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                         (void)!write(fds[1], "x", 1);
                         (void)pause();
                         _exit(0);

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -325,6 +326,8 @@ static int view_open(struct scene *scene, pid_t *ret_pid) {
         *ret_pid = fork();
         assert_true(*ret_pid >= 0);
         if (*ret_pid == 0) {
+                /* A test that fails forgets it. */
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                 byte = chroot(scene->scratch->root) == 0 ? 'y' : 'n';
                 (void)!write(fds[1], &byte, 1);
                 (void)pause();
