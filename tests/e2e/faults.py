@@ -382,11 +382,29 @@ def storm(place):
         raise Wrong("the chain is broken")
 
 
+def programs_where_others_write(place):
+    """Whoever may write a directory may put another program in the helper's place; not with the
+    sticky bit, where what root owns stays root's."""
+    open_dir = os.path.join(place.sieve.dir, "o")
+    shutil.copytree(os.path.join(BUILD, "bin"), open_dir)
+    for mode, status in ((0o777, 2), (0o1777, 0)):
+        os.chmod(open_dir, mode)
+        result = subprocess.run([os.path.join(open_dir, "coresieve"), "--root", place.root,
+                                 "enable"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                text=True)
+        if result.returncode != status:
+            raise Wrong(f"mode {mode:o}: exit {result.returncode}: {result.stderr}")
+        if status and "others than root may write it" not in result.stderr:
+            raise Wrong(result.stderr)
+    place.sieve.enable()
+    place.expect_kept()
+
+
 def works(place):
     place.expect_kept()
 
 
-FAULTS = [works, maps_unpinned, links_detached, each_link_detached, canary_replaced,
+FAULTS = [works, programs_where_others_write, maps_unpinned, links_detached, each_link_detached, canary_replaced,
           canary_missing, maps_of_another_version, maps_of_another_boot, policy_broken,
           policy_missing, store_missing, store_read_only,
           store_full, store_over_limit, store_world_writable, store_is_a_link, log_disk_full,

@@ -59,7 +59,7 @@ def cells(core, target):
         for form, count in result["forms"].items():
             found[os.path.basename(path), form] = count
     for i, text in enumerate(target.texts):
-        _, result = tool("leakcheck.py", "--text", text, core)
+        _, result = tool("leakcheck.py", f"--text={text}", core)
         for form, count in result["forms"].items():
             found[f"text {i}", form] = count
     return found

@@ -5,7 +5,6 @@
 # tells whether bytes had arrived (`got`) and whether the lineage had the tag (`file`).
 
 TOP=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
-CORESIEVE=${CORESIEVE:-$TOP/build/bin/coresieve}
 READER=$TOP/build/tools/sensor_reader
 PROBE=$TOP/build/tools/sensor_probe
 PINS=/sys/fs/bpf/coresieve/v1
@@ -14,7 +13,7 @@ PATTERN=/proc/sys/kernel/core_pattern
 LIMIT=/proc/sys/kernel/core_pipe_limit
 
 cs() {
-  "$CORESIEVE" --root "$DIR/r" "$@"
+  "$DIR/b/coresieve" --root "$DIR/r" "$@"
 }
 
 policy() {
@@ -36,6 +35,7 @@ setup_file() {
   cat "$PATTERN" >"$DIR/old-pattern"
   cat "$LIMIT" >"$DIR/old-limit"
   cp "$PROBE" "$DIR/probe"
+  cp -r "$TOP/build/bin" "$DIR/b" # a pattern has 127 characters, and a clone may lie anywhere
   mkdir -p "$DIR"/r/etc/coresieve "$DIR"/r/var/{lib,log} "$DIR"/keys/sub/deep "$DIR"/tls/private "$DIR"/other \
     "$DIR"/tmpfs "$DIR"/ov/{lower/k,upper,work,merged}
   chmod 0755 "$DIR" "$DIR/r" "$DIR/r/etc" "$DIR/r/etc/coresieve"

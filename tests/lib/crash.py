@@ -22,7 +22,6 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(TOP, "build")
-CORESIEVE = os.path.join(BUILD, "bin", "coresieve")
 LOCK = "/run/lock/core_pattern.lock"
 PATTERN = "/proc/sys/kernel/core_pattern"
 LIMIT = "/proc/sys/kernel/core_pipe_limit"
@@ -89,6 +88,8 @@ class Sieve:
             os.makedirs(os.path.join(self.root, d))
         write(os.path.join(self.root, "etc/coresieve/policy.conf"),
               self.policy.replace("{dir}", self.dir))
+        # A copy, for a pattern has 127 characters and a clone may lie anywhere.
+        shutil.copytree(os.path.join(BUILD, "bin"), os.path.join(self.dir, "b"))
         # The worker's user is looked up below the root: the host's own passwd stays as it is.
         uid = next(u for u in range(60999, 60000, -1) if not self.taken(u))
         write(os.path.join(self.root, "etc/passwd"),
@@ -121,7 +122,7 @@ class Sieve:
         write(PATTERN, pattern)
 
     def command(self, *arguments, check=True):
-        result = subprocess.run([CORESIEVE, "--root", self.root, *arguments],
+        result = subprocess.run([os.path.join(self.dir, "b", "coresieve"), "--root", self.root, *arguments],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if check and result.returncode != 0:
             raise RuntimeError(f"coresieve {' '.join(arguments)}: exit {result.returncode}: "
@@ -171,7 +172,7 @@ class Sieve:
         try:
             if hasattr(self, "ours"):
                 write(PATTERN, self.ours)
-            if os.path.exists(CORESIEVE):
+            if os.path.exists(os.path.join(self.dir, "b")):
                 self.command("disable", check=False)
         finally:
             write(PATTERN, self.old[0])

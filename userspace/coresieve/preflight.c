@@ -35,7 +35,12 @@ static bool only_root_writes(const struct stat *st) {
         return st->st_uid == 0 && !(st->st_mode & (S_IWGRP | S_IWOTH));
 }
 
-/* Who can write a directory can put another program in the file's place. */
+/* Who can write a directory can put another program in the file's place; not in one with the
+ * sticky bit (/tmp), where what root owns is root's to rename. Everything below was found to be. */
+static bool only_root_replaces(const struct stat *st) {
+        return st->st_uid == 0 && (only_root_writes(st) || (st->st_mode & S_ISVTX));
+}
+
 static int directories_check(const char *path, FILE *errors) {
         _cleanup_free_ char *at = strdup(path);
         struct stat st;
@@ -46,7 +51,7 @@ static int directories_check(const char *path, FILE *errors) {
                 slash[slash == at] = '\0';
                 if (stat(at, &st) < 0)
                         return say(errors, at, -errno, NULL, "make it readable");
-                if (!only_root_writes(&st))
+                if (!only_root_replaces(&st))
                         return say(errors, at, -EPERM, "others than root may write it",
                                    "install Coresieve where only root may write");
                 if (slash == at)
