@@ -240,6 +240,12 @@ while True:
         pass                                    # it never rests
 
 
+class PythonSigning(Python):
+    """The same, nearly always in the middle of a signature when it dies."""
+
+    program = Python.program.replace("    time.sleep(0.05)\n", "")
+
+
 class PythonSettings(Python):
     """Settings with secrets, read from a text file and held as programs hold them: parsed, in JSON,
     in base64, in hexadecimal, in a URL."""
@@ -310,4 +316,4 @@ class Curl(Target):
         self.listener.close()
 
 
-ALL = [NginxWorker, NginxMaster, SServerRsa, SServerEc, Apache, Python, PythonSettings, Curl]
+ALL = [NginxWorker, NginxMaster, SServerRsa, SServerEc, Apache, Python, PythonSigning, PythonSettings, Curl]

@@ -16,11 +16,11 @@ static void add(struct hunter *h, const void *bytes, size_t n) {
 }
 
 static bool is_plain(const uint8_t *at, size_t n) {
-        bool zeros = true;
+        size_t nonzero = 0;
 
         for (size_t i = 0; i < n; i++)
-                zeros = zeros && at[i] == 0;
-        if (zeros)
+                nonzero += at[i] != 0;
+        if (nonzero < FRAGMENT_NONZERO_MIN)
                 return true;
         for (size_t phase = 0; phase < 8; phase++) {
                 size_t i = 0;
@@ -208,7 +208,7 @@ static void a_needle_with_zeros_inside_is_told(void **state) {
                         assert_int_equal(h->hit[at + i], 1);
         }
         /* Of the first nine bytes only the last few, and zeros behind: still sixteen bytes. */
-        for (size_t keep = 1; keep <= 9; keep++)
+        for (size_t keep = FRAGMENT_NONZERO_MIN; keep <= 9; keep++)
                 for (size_t at = 100; at < 116; at++) {
                         memset(h->field, 0, 512);
                         memcpy(h->field + at, needle + 9 - keep, keep);
@@ -217,6 +217,25 @@ static void a_needle_with_zeros_inside_is_told(void **state) {
                                 assert_int_equal(h->hit[at + i], 1);
                         assert_int_equal(hunter_recheck(h, 512), -EBADMSG);
                 }
+}
+
+/* A private value of a test key in libcrypto was a small number between zeros: return addresses
+ * before such a number lost their zero bytes, and backtraces ended there. */
+static void a_small_number_between_zeros_is_not_told(void **state) {
+        _cleanup_hunter_ struct hunter *h = hunter_new();
+        uint8_t needle[48] = { 0 };
+
+        (void)state;
+        noise_fill(&h->seed, needle, 16);
+        memset(needle + 32, 1, FRAGMENT_NONZERO_MIN - 1);
+        add(h, needle, sizeof(needle));
+        hunter_ready(h);
+        memset(h->field, 0, FIELD_SIZE);
+        memset(h->field + 100, 1, FRAGMENT_NONZERO_MIN - 1);
+        assert_int_equal(hunter_hunt(h, 0, 512), 0);
+        assert_int_equal(hunter_recheck(h, 512), 0);
+        memcpy(h->field + 84, needle + 16 - FRAGMENT_NONZERO_MIN, FRAGMENT_NONZERO_MIN);
+        assert_true(hunter_hunt(h, 0, 512) > 0);
 }
 
 /* A run of one needle whose end begins a fragment of another, at every distance. */
@@ -316,6 +335,7 @@ int main(void) {
                 cmocka_unit_test(a_needle_that_straddles_buffers_is_told_whole),
                 cmocka_unit_test(zeros_and_fill_are_no_needles),
                 cmocka_unit_test(a_needle_with_zeros_inside_is_told),
+                cmocka_unit_test(a_small_number_between_zeros_is_not_told),
                 cmocka_unit_test(runs_of_two_needles_that_overlap_are_both_told),
                 cmocka_unit_test(the_hunt_stops_when_told),
                 cmocka_unit_test(an_empty_set_finds_nothing),

@@ -385,7 +385,6 @@ static void trivial_residues_become_no_needles(void **state) {
                     BN_add_word(q, 0x4b5) && BN_mul(n, p, q, ctx) && BN_set_word(e, 65537));
         der = make_pkcs1((const BIGNUM *const[]){ n, e, p, p, q, p, q, p });
         assert_int_equal(add_file(h, &der), NEEDLE_KEY);
-        assert_number_hunted(h, p);
         for (size_t i = 0; i < needle_set_count(h->set); i++) {
                 const struct needle *needle = needle_set_at(h->set, i);
                 size_t plain = 0;

@@ -175,18 +175,19 @@ static void a_secret_whose_zeros_lie_in_a_hole_is_found(void **state) {
         uint64_t at;
 
         (void)state;
-        beginning[38] = 0xfe;
-        beginning[39] = 0xef;
+        for (size_t i = 1; i <= FRAGMENT_NONZERO_MIN; i++) /* fewer would say nothing */
+                beginning[sizeof(beginning) - i] = (uint8_t)(0xe0 + i);
         scene_make(&s, &heap, 1);
         assert_int_equal(needle_set_add_file(s.needles, ending, sizeof(ending), 4, &flags), 0);
         assert_int_equal(needle_set_add_file(s.needles, beginning, sizeof(beginning), 5, &flags),
                          0);
         at = s.b.head->size;
         write_at(&s, at + 101 * PAGE - 10, ending, 10);
-        write_at(&s, at + 200 * PAGE, beginning + 38, 2);
+        write_at(&s, at + 200 * PAGE, beginning + sizeof(beginning) - FRAGMENT_NONZERO_MIN,
+                 FRAGMENT_NONZERO_MIN);
         assert_int_equal(scene_learn(&s), 0);
         assert_true(plan_is_erased(s.plan, at + 101 * PAGE - 10, 10));
-        assert_true(plan_is_erased(s.plan, at + 200 * PAGE, 2));
+        assert_true(plan_is_erased(s.plan, at + 200 * PAGE, FRAGMENT_NONZERO_MIN));
         assert_int_equal(s.report.hits[4], 1);
         assert_int_equal(s.report.hits[5], 1);
         assert_int_equal(s.report.memory_read, 2 * PAGE);

@@ -11,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FRAGMENT_SIZE 16U           /* half a prime factors a modulus, free() eats 16 bytes */
+#define FRAGMENT_SIZE 16U /* half a prime factors a modulus, free() eats 16 bytes */
+/* Non-zero bytes of a fragment that is hunted: text in UTF-32 has that many. Fewer say nothing of a
+ * secret, and small numbers between zeros are everywhere: return addresses lost their zeros. */
+#define FRAGMENT_NONZERO_MIN 4U
 #define NEEDLE_SIZE_MIN 8U          /* shorter values cannot be hunted without erasing at random */
 #define NEEDLE_VALUE_MIN 12U        /* of an argument or environment value */
 #define NEEDLE_FILE_MAX (64U << 10) /* bytes of a secret file that is hunted */
